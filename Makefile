@@ -1,0 +1,58 @@
+# `make run` and `make test` do everything on a fresh machine: environment, pinned dependencies, then the work itself.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+LINT := model operators connectors flows simulator commands tests bench
+
+.PHONY: run test lint format bench lock clean
+
+# The default pipeline: virtual meters into the embedded ThingsBoard stand-in. PIPELINE=other.yaml selects another file.
+run: $(VENV)/run.stamp pipeline.schema.json
+	@exec $(PY) -m bytewax.run flows.main
+
+test: lint
+	$(PY) -m pytest $(ARGS)
+
+lint: $(VENV)/dev.stamp pipeline.schema.json
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: $(VENV)/dev.stamp
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+bench: $(VENV)/dev.stamp
+	$(PY) -m bench
+
+# Pins every dependency with its hashes; the files name no host.
+lock: $(VENV)/dev.stamp
+	$(PY) -m pip install --quiet uv
+	$(PY) -m uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+	$(PY) -m uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) pipeline.schema.json .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+pipeline.schema.json: $(wildcard model/settings/*.py operators/*.py connectors/*/*.py flows/schema.py) | $(VENV)/run.stamp
+	@$(PY) -m flows.schema $@
+
+$(VENV)/run.stamp: requirements.lock | $(PY)
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.lock $(VENV)/run.stamp
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+	@touch $@
+
+# Bytewax has wheels for Python 3.8 to 3.12 and this project needs 3.10: take the first interpreter that fits.
+$(PY):
+	@for python in $(PYTHON) python3.12 python3.11 python3.10 python3; do \
+		if $$python -c 'import sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))' >/dev/null 2>&1; then \
+			echo "creating $(VENV) with $$($$python --version)"; exec $$python -m venv $(VENV); \
+		fi; \
+	done; \
+	echo "no Python 3.10, 3.11 or 3.12 with the venv module found; on Debian: apt-get install python3-venv;" \
+		"or name one: make PYTHON=/path/to/python3.11 run" >&2; exit 1

@@ -1,0 +1,1 @@
+"""Benchmarks: ours and a rival side by side in one run, reported as ratios with their spread."""

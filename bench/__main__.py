@@ -1,0 +1,35 @@
+"""`python -m bench`: all benchmarks, one table at the end."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Annotated
+
+import structlog
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench import reading
+from bench.measure import Row, spread
+
+
+def main(rounds: Annotated[int, typer.Option(min=1, help="Pairs of runs per row.")] = 5) -> None:
+    """Measure this project against its rivals, side by side on this machine, as ratios with their spread."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    table = Table("what", "ours per s", "rival", "rival per s", "speed ratio", "CPU ratio", title="median (range) of pairs of runs")
+    for row in reading.rows(rounds):
+        _add(table, row)
+    Console(width=160).print(table)
+
+
+def _add(table: Table, row: Row) -> None:
+    ours = statistics.median(run.work / run.wall for run in row.ours)
+    rival = statistics.median(run.work / run.wall for run in row.rival)
+    table.add_row(
+        row.name, f"{ours:,.0f} {row.unit}", row.rival_name, f"{rival:,.0f}", spread(row.speed_ratios()), spread(row.cpu_ratios())
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,1 @@
+"""The operator's tools, each a command of `python -m commands`."""

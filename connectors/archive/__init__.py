@@ -1,0 +1,1 @@
+"""SQLite history of everything that flowed."""

@@ -1,0 +1,102 @@
+"""The archive's queries.
+
+Tables are keyed by meter first. To reach all meters or series without a scan, the recursive queries hop from one to the
+next: each step is a seek in the primary key.
+"""
+# ruff: noqa: S608 - the statements are put together from constants of this file only; values are always bound
+
+from __future__ import annotations
+
+_READING_COLUMNS = "meter, key, ts, value, type, unit, origin, read_at"
+REPORT_COUNTS = (
+    "cycles",
+    "ok",
+    "partial",
+    "failed",
+    "with_values",
+    "readings",
+    "rejected",
+    "published",
+    "cycles_published",
+    "published_late",
+    "exchanges",
+    "associations",
+)
+_REPORT_COLUMNS = f'meter, start, "end", {", ".join(REPORT_COUNTS)}, read_p50, read_p95, last_good, clock_offset, last_error'
+_ALERT_COLUMNS = "kind, subject, severity, raised, ts, evidence, remedy"
+
+
+def _each_meter(table: str) -> str:
+    return (
+        f"each_meter(m) AS (SELECT min(meter) FROM {table} UNION ALL"
+        f" SELECT (SELECT min(meter) FROM {table} WHERE meter > m) FROM each_meter WHERE m IS NOT NULL)"
+    )
+
+
+def _each_key(table: str) -> str:
+    return (
+        f"each_key(k) AS (SELECT min(key) FROM {table} WHERE meter = :meter UNION ALL"
+        f" SELECT (SELECT min(key) FROM {table} WHERE meter = :meter AND key > k) FROM each_key WHERE k IS NOT NULL)"
+    )
+
+
+def _each_series(table: str) -> str:
+    return (
+        f"{_each_meter(table)}, each_series(m, k) AS ("
+        f"SELECT m, (SELECT min(key) FROM {table} WHERE meter = m) FROM each_meter WHERE m IS NOT NULL UNION ALL"
+        f" SELECT m, (SELECT min(key) FROM {table} WHERE meter = m AND key > k) FROM each_series WHERE k IS NOT NULL)"
+    )
+
+
+METERS = (
+    f"WITH RECURSIVE {_each_meter('readings')}, "
+    f"{_each_meter('cycles').replace('each_meter', 'each_polled')}"
+    " SELECT m FROM each_meter WHERE m IS NOT NULL UNION SELECT m FROM each_polled WHERE m IS NOT NULL"
+)
+READINGS = (
+    f"WITH RECURSIVE {_each_key('readings')} SELECT {_READING_COLUMNS} FROM each_key JOIN readings ON meter = :meter AND key = k"
+    " WHERE ts >= :start AND ts < :end ORDER BY ts, key LIMIT :limit"
+)
+READINGS_OF_KEY = (
+    f"SELECT {_READING_COLUMNS} FROM readings WHERE meter = :meter AND key = :key AND ts >= :start AND ts < :end ORDER BY ts LIMIT :limit"
+)
+LATEST = (
+    f"WITH RECURSIVE {_each_series('readings')} SELECT {_READING_COLUMNS} FROM each_series JOIN readings ON meter = m AND key = k"
+    " AND ts = (SELECT max(ts) FROM readings WHERE meter = m AND key = k) ORDER BY meter, key"
+)
+LATEST_OF_METER = (
+    f"WITH RECURSIVE {_each_key('readings')} SELECT {_READING_COLUMNS} FROM each_key JOIN readings ON meter = :meter AND key = k"
+    " AND ts = (SELECT max(ts) FROM readings WHERE meter = :meter AND key = k) ORDER BY key"
+)
+CYCLES = (
+    "SELECT meter, started, due, duration, outcome, value_count, exchanges, associated, clock_offset FROM cycles"
+    " WHERE meter = ? AND started >= ? AND started < ? ORDER BY started LIMIT ?"
+)
+ERRORS = "SELECT started, key, kind, detail, remedy FROM errors WHERE meter = ? AND started >= ? AND started < ? ORDER BY started, place"
+REJECTIONS = (
+    f"WITH RECURSIVE {_each_key('rejections')} SELECT {_READING_COLUMNS}, rule, reason FROM each_key"
+    " JOIN rejections ON meter = :meter AND key = k WHERE ts >= :start AND ts < :end ORDER BY ts, key, rule LIMIT :limit"
+)
+REPORTS = f"SELECT {_REPORT_COLUMNS} FROM reports WHERE meter = ? AND start >= ? AND start < ? ORDER BY start LIMIT ?"
+LATEST_REPORT = f"SELECT {_REPORT_COLUMNS} FROM reports WHERE meter = ? ORDER BY start DESC LIMIT 1"
+ALERTS = f"SELECT {_ALERT_COLUMNS} FROM alerts WHERE ts >= ? AND ts < ? ORDER BY ts LIMIT ?"
+STANDING_ALERTS = (
+    f"SELECT {_ALERT_COLUMNS} FROM alerts AS a WHERE raised = 1 AND ts ="
+    " (SELECT max(ts) FROM alerts WHERE subject = a.subject AND kind = a.kind) ORDER BY ts"
+)
+CYCLE_TOTALS = (
+    f"WITH RECURSIVE {_each_meter('cycles')} SELECT outcome, count(*) FROM each_meter JOIN cycles ON meter = m"
+    " WHERE started >= :start AND started < :end GROUP BY outcome"
+)
+READING_TOTAL = (
+    f"WITH RECURSIVE {_each_series('readings')} SELECT count(*) FROM each_series JOIN readings ON meter = m AND key = k"
+    " WHERE ts >= :start AND ts < :end"
+)
+REJECTION_TOTAL = (
+    f"WITH RECURSIVE {_each_series('rejections')} SELECT count(*) FROM each_series JOIN rejections ON meter = m AND key = k"
+    " WHERE ts >= :start AND ts < :end"
+)
+ACKNOWLEDGED_TOTAL = (
+    f"WITH RECURSIVE {_each_meter('receipts')} SELECT sum(readings) FROM each_meter JOIN receipts ON meter = m"
+    " WHERE acknowledged >= :start AND acknowledged < :end"
+)

@@ -1,0 +1,178 @@
+"""Node type `archive-out`: keeps the history of everything that flows in one SQLite file.
+
+Parallelism: one partition, so one writer in the whole cluster, on the host where the engine places it. Guarantee: at least
+once, and a repeat overwrites itself. Nothing is in the snapshot: the file is the state. `write_batch` blocks for one
+transaction (milliseconds; there is no fsync per commit).
+
+The archive is a record, not the way to ThingsBoard: it must not stop the flow. When the disk is full or the file is locked,
+messages wait in memory (the newest 100,000, older ones are dropped and counted), writing is tried again every few
+seconds, and the log says once that it began and once that it is over. What waits is lost if the process ends before.
+Only a file that cannot be used at start is an error that ends the flow.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import bytewax.operators as op
+import structlog
+from bytewax.dataflow import operator
+from bytewax.operators import KeyedStream
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from pydantic import Field
+
+from connectors.archive.schema import FILE_NAME
+from connectors.archive.store import ArchiveStore
+from model.messages import Alert, Cycle, HealthReport, Message, Reading, Receipt, Rejection
+from model.node import BuildContext, NodeType, Ports
+from model.settings.base import Duration
+from model.settings.node import NodeSettings
+
+log = structlog.get_logger()
+
+WAITING_MAX = 100_000
+RETRY_SECONDS = 5.0
+_CHUNK = 5_000
+
+
+class ArchiveSettings(NodeSettings):
+    """Settings of an archive-out node."""
+
+    keep: Duration = Field(default=90 * 86400.0, ge=3600, description="How long rows are kept, by their own time.")
+
+
+class ArchivePartition(StatefulSinkPartition[Message, None]):
+    """The one writer, and the messages that wait for it while the disk refuses."""
+
+    def __init__(
+        self,
+        path: Path,
+        keep: float,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = path
+        self._wall = wall
+        self._monotonic = monotonic
+        self._store = ArchiveStore(path, keep, self._now_ms())
+        self._waiting: deque[Message] = deque()
+        self._dropped = 0
+        self._retry_at: float | None = None
+
+    def write_batch(self, values: list[Message]) -> None:
+        """Write the batch, or let it wait if the disk refuses."""
+        self._waiting.extend(values)
+        while len(self._waiting) > WAITING_MAX:
+            self._waiting.popleft()
+            self._dropped += 1
+        if self._retry_at is None or self._monotonic() >= self._retry_at:
+            self._flush()
+
+    def snapshot(self) -> None:
+        """Nothing: the file is the state."""
+        return
+
+    def close(self) -> None:
+        """Write what waits, if the disk lets us, and close the file."""
+        self._flush()
+        if self._waiting:
+            log.error("archive is closed with messages unwritten", file=str(self._path), lost=len(self._waiting) + self._dropped)
+        self._store.close()
+
+    def _flush(self) -> None:
+        try:
+            while self._waiting:
+                chunk = list(islice(self._waiting, _CHUNK))
+                self._store.write(chunk)
+                for _ in chunk:
+                    self._waiting.popleft()
+            self._store.delete_old(self._now_ms())
+        except sqlite3.Error as error:
+            self._refused(error)
+        else:
+            self._accepted()
+
+    def _refused(self, error: sqlite3.Error) -> None:
+        if self._retry_at is None:
+            log.error(
+                "archive cannot be written, messages wait in memory",
+                file=str(self._path),
+                error=str(error),
+                remedy="free disk space, or end the program that holds the file; delivery to ThingsBoard goes on",
+            )
+        self._retry_at = self._monotonic() + RETRY_SECONDS
+
+    def _accepted(self) -> None:
+        if self._retry_at is not None:
+            log.info("archive is written again", file=str(self._path), lost=self._dropped)
+        self._retry_at = None
+        self._dropped = 0
+
+    def _now_ms(self) -> int:
+        return int(self._wall() * 1000)
+
+
+class ArchiveSink(FixedPartitionedSink[Message, None]):
+    """One SQLite file, one partition.
+
+    :arg path: the file; its directory is made if need be.
+    :arg keep: seconds after which rows are deleted.
+    """
+
+    def __init__(self, path: Path, keep: float) -> None:
+        self._path = path
+        self._keep = keep
+
+    def list_parts(self) -> list[str]:
+        """The one partition."""
+        return ["archive"]
+
+    def part_fn(self, item_key: str) -> int:
+        """Everything goes to the one partition."""
+        return 0
+
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> ArchivePartition:
+        """Open the file.
+
+        :raises StorageError: it cannot be used; says what to do.
+        """
+        return ArchivePartition(self._path, self._keep)
+
+
+@operator
+def archive_out(step_id: str, *ups: KeyedStream[Any], path: Path, keep: float) -> None:
+    """Write everything to the archive.
+
+    :arg ups: streams of any messages, keyed by meter.
+    :arg path: the SQLite file.
+    :arg keep: seconds after which rows are deleted.
+    """
+    op.output("write", op.merge("inputs", *ups), ArchiveSink(path, keep))
+
+
+def build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
+    """Add the node to the flow."""
+    archive_out(context.node_id, *inputs, path=context.pipeline.state_dir / FILE_NAME, keep=context.settings.keep)
+    return {}
+
+
+NODE = NodeType(
+    name="archive-out",
+    summary="Keeps readings, cycles, rejections, receipts, reports and alerts in a SQLite file, for as long as you say.",
+    settings=ArchiveSettings,
+    accepts=(Cycle, Reading, Rejection, Receipt, HealthReport, Alert),
+    emits={},
+    example="""\
+- id: archive
+  type: archive-out
+  inputs: [meters, checked, checked.rejected, receipts, health, alerts]
+  settings: {keep: 90d}
+""",
+    build=build,
+)

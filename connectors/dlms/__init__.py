@@ -1,0 +1,1 @@
+"""DLMS/COSEM meters as a Bytewax source."""

@@ -1,0 +1,136 @@
+"""The codes of IEC 62056-5-3 and of ACSE (ISO/IEC 8650-1) in words, with what to do about them."""
+
+from __future__ import annotations
+
+ACCESS_RESULTS = {
+    0: "success",
+    1: "hardware-fault",
+    2: "temporary-failure",
+    3: "read-write-denied",
+    4: "object-undefined",
+    9: "object-class-inconsistent",
+    11: "object-unavailable",
+    12: "type-unmatched",
+    13: "scope-of-access-violated",
+    14: "data-block-unavailable",
+    15: "long-get-aborted",
+    16: "no-long-get-in-progress",
+    17: "long-set-aborted",
+    18: "no-long-set-in-progress",
+    19: "data-block-number-invalid",
+    250: "other-reason",
+}
+"""Data-Access-Result."""
+
+ASSOCIATION_RESULTS = {0: "accepted", 1: "rejected-permanent", 2: "rejected-transient"}
+"""Association-result."""
+
+NO_REASON = 1
+AUTHENTICATION_MECHANISM = (11, 12, 14)
+USER_DIAGNOSTICS = {
+    0: "no reason",
+    NO_REASON: "no-reason-given",
+    2: "application-context-name-not-supported",
+    3: "calling-AP-title-not-recognized",
+    4: "calling-AP-invocation-identifier-not-recognized",
+    5: "calling-AE-qualifier-not-recognized",
+    6: "calling-AE-invocation-identifier-not-recognized",
+    7: "called-AP-title-not-recognized",
+    8: "called-AP-invocation-identifier-not-recognized",
+    9: "called-AE-qualifier-not-recognized",
+    10: "called-AE-invocation-identifier-not-recognized",
+    11: "authentication-mechanism-name-not-recognised",
+    12: "authentication-mechanism-name-required",
+    13: "authentication-failure",
+    14: "authentication-required",
+}
+"""Associate-source-diagnostic, acse-service-user."""
+
+PROVIDER_DIAGNOSTICS = {0: "no reason", NO_REASON: "no-reason-given", 2: "no-common-acse-version"}
+"""Associate-source-diagnostic, acse-service-provider."""
+
+_CHECK_MECHANISM = "the meter wants another authentication for this client: check authentication (none or low) and client_sap"
+_CHECK_CLIENT = "check client_sap: the meter does not know this client, or not without ciphering"
+_CHECK_SERVER = "check server_logical: the meter has no such logical device"
+USER_REMEDIES = {
+    2: "the meter does not speak logical names without ciphering to this client: check client_sap (16 is the public client)",
+    3: _CHECK_CLIENT,
+    4: _CHECK_CLIENT,
+    5: _CHECK_CLIENT,
+    6: _CHECK_CLIENT,
+    7: _CHECK_SERVER,
+    8: _CHECK_SERVER,
+    9: _CHECK_SERVER,
+    10: _CHECK_SERVER,
+    11: _CHECK_MECHANISM,
+    12: _CHECK_MECHANISM,
+    13: "check password and client_sap: each client of a meter has its own password",
+    14: "the meter wants high-level authentication from this client; use one that it lets in with none or low, such as client_sap 16",
+}
+OTHER_REMEDY = "check client_sap, authentication and password; wait 15 s: the meter may still hold an earlier association"
+
+STATE_ERRORS = {1: "service-not-allowed", 2: "service-unknown"}
+NOT_ALLOWED = 1
+SERVICE_ERRORS = {
+    1: "operation-not-possible",
+    2: "service-not-supported",
+    3: "other-reason",
+    4: "pdu-too-long",
+    5: "deciphering-error",
+    6: "invocation-counter-error",
+}
+NOT_SUPPORTED, TOO_LONG = 2, 4
+"""ExceptionResponse."""
+
+CONFIRMED_SERVICES = {1: "initiateError", 5: "read", 6: "write"}
+CONFIRMED_ERRORS = {
+    0: ("application-reference", ("other", "time-elapsed", "application-unreachable", "application-reference-invalid")),
+    1: ("hardware-resource", ("other", "memory-unavailable", "processor-resource-unavailable", "mass-storage-unavailable")),
+    2: ("vde-state-error", ("other", "no-dlms-context", "loading-data-set", "status-nochange", "status-inoperable")),
+    3: ("service", ("other", "pdu-size", "service-unsupported")),
+    4: ("definition", ("other", "object-undefined", "object-class-inconsistent", "object-attribute-inconsistent")),
+    5: ("access", ("other", "scope-of-access-violated", "object-access-violated", "hardware-fault", "object-unavailable")),
+    6: (
+        "initiate",
+        ("other", "dlms-version-too-low", "incompatible-conformance", "pdu-size-too-short", "refused-by-the-VDE-handler"),
+    ),
+}
+"""ConfirmedServiceError: the kinds of ServiceError and their values."""
+
+TAGS = {
+    0x0E: "confirmed-service-error",
+    0x0F: "data-notification",
+    0x60: "AARQ",
+    0x61: "AARE",
+    0x62: "RLRQ",
+    0x63: "RLRE",
+    0xC0: "GET-request",
+    0xC2: "event-notification",
+    0xC4: "GET-response",
+    0xD8: "exception-response",
+}
+_GET_REQUESTS = {1: "normal", 2: "next", 3: "with-list"}
+_GET_RESPONSES = {1: "normal", 2: "with-datablock", 3: "with-list"}
+
+
+def access_result(code: int) -> str:
+    """The name of a Data-Access-Result."""
+    return ACCESS_RESULTS.get(code, f"data-access-result {code}")
+
+
+def confirmed_service_error(service: int, kind: int, value: int) -> str:
+    """A ConfirmedServiceError in words."""
+    name, values = CONFIRMED_ERRORS.get(kind, (f"error {kind}", ()))
+    what = values[value] if value < len(values) else str(value)
+    return f"confirmed-service-error {CONFIRMED_SERVICES.get(service, service)}: {name} {what}"
+
+
+def apdu_name(apdu: bytes) -> str:
+    """What kind of APDU `apdu` is, for a log line."""
+    if not apdu:
+        return "empty"
+    name = TAGS.get(apdu[0], f"APDU {apdu[0]:02x}")
+    if apdu[0] in (0xC0, 0xC4) and len(apdu) > 2:
+        choice = (_GET_REQUESTS if apdu[0] == 0xC0 else _GET_RESPONSES).get(apdu[1], str(apdu[1]))
+        return f"{name}-{choice} #{apdu[2] & 0x0F}"
+    return name

@@ -1,0 +1,83 @@
+"""Builds request APDUs with gurux-dlms, behind a fence: bytes out, nothing of gurux's own state or types escapes.
+
+What the fence is for (gurux-dlms 1.0.203): `readList` puts at most ten attributes into a request and computes that number
+as a float; a changed `invokeID` is not what goes out; framing sends cannot be repeated without counting up. Replies are not
+parsed by gurux at all: it takes an AARE that was rejected without a reason for accepted, refuses a PDU size of 0
+(unlimited), keeps one error code for a whole list, and lets IndexError, AttributeError and TypeError escape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gurux_dlms import GXByteBuffer, GXDLMSClient
+from gurux_dlms.enums import Authentication, Command, Conformance, InterfaceType
+from gurux_dlms.GetCommandType import GetCommandType
+from gurux_dlms.GXDLMS import GXDLMS
+from gurux_dlms.GXDLMSLNParameters import GXDLMSLNParameters
+
+from connectors.dlms.events import Attribute
+
+PROPOSED = Conformance.GET | Conformance.MULTIPLE_REFERENCES | Conformance.BLOCK_TRANSFER_WITH_GET_OR_READ | Conformance.SELECTIVE_ACCESS
+CONFIRMED_HIGH = 0xC0
+"""Service class confirmed and priority high, the upper bits of invoke-id-and-priority."""
+MAX_PASSWORD = 128
+"""Bytes; the lengths inside an AARQ are one byte each."""
+_RELEASE_NORMAL = b"\x03\x80\x01\x00"
+_DESCRIPTOR_SIZE = 10
+_LIST_HEADER_SIZE = 5
+"""Tag, choice, invoke-id and, at most, two bytes for the number of attributes."""
+_NO_STATUS = 0xFF
+
+
+class RequestBuilder:
+    """The requests of one client.
+
+    :arg password: None for authentication none, else for low.
+    :arg max_pdu_size: largest APDU in bytes that we offer to receive.
+    :raises ValueError: when the password is longer than `MAX_PASSWORD` bytes.
+    """
+
+    def __init__(self, password: bytes | None, max_pdu_size: int) -> None:
+        if password is not None and len(password) > MAX_PASSWORD:
+            raise ValueError(f"a password has at most {MAX_PASSWORD} bytes")
+        authentication = Authentication.NONE if password is None else Authentication.LOW
+        self._client = GXDLMSClient(True, 16, 1, authentication, password or None, InterfaceType.PDU)
+        self._client.proposedConformance = PROPOSED
+        self._max_pdu_size = max_pdu_size
+
+    def associate(self) -> bytes:
+        """AARQ: logical names, our conformance and PDU size, the password where there is one."""
+        self._client.maxReceivePDUSize = self._max_pdu_size
+        return bytes(self._client.aarqRequest()[0])
+
+    def get(self, attributes: Sequence[Attribute], invoke_id: int) -> bytes:
+        """GET-request-normal for one attribute, GET-request-with-list for several (at most 255)."""
+        descriptors = b"".join(
+            attribute.class_id.to_bytes(2, "big") + attribute.logical_name + bytes([attribute.index, 0]) for attribute in attributes
+        )
+        if len(attributes) == 1:
+            return self._build(Command.GET_REQUEST, GetCommandType.NORMAL, invoke_id, descriptors)
+        count = bytes([len(attributes)]) if len(attributes) < 0x80 else bytes([0x81, len(attributes)])
+        return self._build(Command.GET_REQUEST, GetCommandType.WITH_LIST, invoke_id, count + descriptors)
+
+    def next_block(self, number: int, invoke_id: int) -> bytes:
+        """GET-request-next: block `number` has arrived, send the one after it."""
+        return self._build(Command.GET_REQUEST, GetCommandType.NEXT_DATA_BLOCK, invoke_id, number.to_bytes(4, "big"))
+
+    def release(self) -> bytes:
+        """RLRQ, reason normal."""
+        return self._build(Command.RELEASE_REQUEST, 0, 0, _RELEASE_NORMAL)
+
+    def _build(self, command: int, choice: int, invoke_id: int, body: bytes) -> bytes:
+        parameters = GXDLMSLNParameters(
+            self._client.settings, CONFIRMED_HIGH | invoke_id, command, choice, GXByteBuffer(body), None, _NO_STATUS
+        )
+        return bytes(GXDLMS.getLnMessages(parameters)[0])
+
+
+def list_capacity(max_pdu_size: int) -> int:
+    """How many attributes a GET-request-with-list of at most `max_pdu_size` bytes holds (0: unlimited), at least 1, at most 255."""
+    if max_pdu_size == 0:
+        return 255
+    return min(255, max(1, (max_pdu_size - _LIST_HEADER_SIZE) // _DESCRIPTOR_SIZE))

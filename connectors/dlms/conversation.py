@@ -1,0 +1,307 @@
+"""One conversation with one meter: which state it is in, what may happen there, and what the meter's bytes mean.
+
+Theory of operation. Nothing here reads, writes or waits. The caller sends the bytes that `open`, `get`, `release`,
+`disconnect` and `resend` return, and the data of every `Transmit` event; it feeds what arrives to `receive` and acts on the
+events that come back. Time belongs to the caller too: when an answer stays away, `resend` gives the same bytes once more,
+never a rebuilt request, so that a meter that answered already recognises the repetition.
+
+    IDLE           nothing has been sent
+    CONNECTING     SNRM is out, UA is awaited (HDLC only)
+    ASSOCIATING    AARQ is out, AARE is awaited
+    ASSOCIATED     the meter waits for us
+    READING        a GET is out, its answer or a part of it is awaited
+    RELEASING      RLRQ is out, RLRE is awaited
+    CONNECTED      the link is up without an association: after RLRE, or after an AARE that says no
+    DISCONNECTING  DISC is out, UA is awaited (HDLC only)
+    CLOSED         over; only `open` leads on
+
+Everything that affects transitions is in `_TRANSITIONS`. What the caller does outside of the table is a `LocalProtocolError`;
+what a meter sends outside of it is `Discarded`, because the leftovers of an earlier connection look just like that.
+
+A reply counts only when it is an answer to the last request. With HDLC: from the right address, with the sequence numbers
+that are due. With the wrapper: from the right ports. Every GET-response: with the invoke-id of the request.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from enum import Enum
+
+from connectors.dlms import framing
+from connectors.dlms.apdu import get, names, replies
+from connectors.dlms.apdu.requests import RequestBuilder, list_capacity
+from connectors.dlms.axdr import CosemError
+from connectors.dlms.events import (
+    Answered,
+    Associated,
+    Attribute,
+    Discarded,
+    Disconnected,
+    Dropped,
+    Event,
+    Refused,
+    Released,
+    ServiceRefused,
+    Transmit,
+)
+from connectors.dlms.secret_hex import masked_hex
+from model.settings.meter import MeterSettings
+
+
+class LocalProtocolError(Exception):
+    """The caller asked for something that the state of the conversation does not allow: a mistake of ours, not the meter's."""
+
+
+class State(Enum):
+    """Where a conversation stands; explained at the top of this file."""
+
+    IDLE = "idle"
+    CONNECTING = "connecting"
+    ASSOCIATING = "associating"
+    ASSOCIATED = "associated"
+    READING = "reading"
+    RELEASING = "releasing"
+    CONNECTED = "connected"
+    DISCONNECTING = "disconnecting"
+    CLOSED = "closed"
+
+
+class _Did(Enum):
+    """What moves a conversation on: first what we do, then what the meter does."""
+
+    SEND_SNRM = "open the data link"
+    SEND_AARQ = "associate"
+    SEND_GET = "get"
+    SEND_RLRQ = "release"
+    SEND_DISC = "disconnect"
+    HANG_UP = "close the link"
+    UA = "UA"
+    ACCEPT = "AARE"
+    REFUSE = "a refusal of the association"
+    PART = "a block of an answer"
+    ANSWER = "an answer"
+    REFUSE_SERVICE = "a refusal of the service"
+    RELEASE = "RLRE"
+    LINK_DOWN = "UA to DISC"
+    END = "the end of the link or association"
+
+
+_OPEN_STATES = (State.CONNECTING, State.ASSOCIATING, State.ASSOCIATED, State.READING, State.RELEASING, State.CONNECTED)
+
+_TRANSITIONS: dict[tuple[State, _Did], State] = {
+    **{(state, _Did.SEND_SNRM): State.CONNECTING for state in State},
+    (State.CONNECTING, _Did.UA): State.ASSOCIATING,
+    **{(state, _Did.SEND_AARQ): State.ASSOCIATING for state in State},
+    (State.ASSOCIATING, _Did.ACCEPT): State.ASSOCIATED,
+    (State.ASSOCIATING, _Did.REFUSE): State.CONNECTED,
+    (State.ASSOCIATED, _Did.SEND_GET): State.READING,
+    (State.READING, _Did.PART): State.READING,
+    (State.READING, _Did.ANSWER): State.ASSOCIATED,
+    (State.READING, _Did.REFUSE_SERVICE): State.ASSOCIATED,
+    (State.ASSOCIATED, _Did.SEND_RLRQ): State.RELEASING,
+    (State.READING, _Did.SEND_RLRQ): State.RELEASING,
+    (State.RELEASING, _Did.RELEASE): State.CONNECTED,
+    **{(state, _Did.SEND_DISC): State.DISCONNECTING for state in (*_OPEN_STATES, State.DISCONNECTING)},
+    **{(state, _Did.HANG_UP): State.CLOSED for state in State},
+    (State.DISCONNECTING, _Did.LINK_DOWN): State.CLOSED,
+    **{(state, _Did.END): State.CLOSED for state in (*_OPEN_STATES, State.DISCONNECTING)},
+}
+
+_WAITING = (State.CONNECTING, State.ASSOCIATING, State.READING, State.RELEASING, State.DISCONNECTING)
+
+
+class Conversation:
+    """The client's side of a conversation with `meter`.
+
+    :raises ValueError: when its addresses or its password cannot be put into messages.
+    """
+
+    def __init__(self, meter: MeterSettings) -> None:
+        self._password = _password(meter)
+        self._requests = RequestBuilder(self._password, meter.max_pdu_size)
+        self._framing = framing.choose(meter)
+        self._state = State.IDLE
+        self._invoke_id = secrets.randbelow(16)
+        self._get: get.Get | None = None
+        self._limits = Associated(with_list=False, block_transfer=False, max_pdu_size=0, information_size=0)
+
+    @property
+    def state(self) -> State:
+        """Where the conversation stands."""
+        return self._state
+
+    def open(self) -> bytes:
+        """Begin anew on a fresh link: SNRM, or with the wrapper AARQ. Whatever was left unread is forgotten."""
+        self._get = None
+        # A random step forward of less than half the range: no late answer to the requests before has the first ones' id.
+        self._invoke_id = (self._invoke_id + secrets.randbelow(8)) & 0x0F
+        snrm = self._framing.connect()
+        if snrm:
+            self._move(_Did.SEND_SNRM)
+            return snrm
+        self._move(_Did.SEND_AARQ)
+        return self._framing.send(self._requests.associate())
+
+    def get(self, attributes: Sequence[Attribute]) -> bytes:
+        """Ask for one attribute with GET-normal, for several with GET-with-list.
+
+        :raises LocalProtocolError: when not associated, or with no or more than 255 attributes.
+        """
+        if not 1 <= len(attributes) <= 255:
+            raise LocalProtocolError(f"{len(attributes)} attributes in one request; 1 to 255 are possible")
+        self._move(_Did.SEND_GET)
+        self._invoke_id = (self._invoke_id + 1) & 0x0F
+        self._get = get.Get(attributes, self._invoke_id)
+        return self._framing.send(self._requests.get(attributes, self._invoke_id))
+
+    def fits(self, attributes: Sequence[Attribute], limit: int) -> int:
+        """How many of `attributes`, from the front and at most `limit`, one GET-with-list holds; at least 1."""
+        return max(1, min(len(attributes), limit, list_capacity(self._limits.max_pdu_size)))
+
+    def resend(self) -> bytes:
+        """The bytes that went out last once more: the request, or in the middle of an answer what asked for its next part.
+
+        :raises LocalProtocolError: when no answer is awaited.
+        """
+        if self._state not in _WAITING:
+            raise LocalProtocolError(f"nothing to send again while {self._state.value}")
+        return self._framing.resend()
+
+    def release(self) -> bytes:
+        """RLRQ, the polite end of the association.
+
+        :raises LocalProtocolError: when there is none.
+        """
+        self._move(_Did.SEND_RLRQ)
+        return self._framing.send(self._requests.release())
+
+    def disconnect(self) -> bytes:
+        """DISC, the end of the data link. Nothing with the wrapper or where no link is: then it is closed at once."""
+        data = self._framing.disconnect() if self._state in (*_OPEN_STATES, State.DISCONNECTING) else b""
+        self._move(_Did.SEND_DISC if data else _Did.HANG_UP)
+        return data
+
+    def receive(self, data: bytes) -> list[Event]:
+        """What the bytes from the meter mean; never raises, whatever they are."""
+        events: list[Event] = []
+        for item in self._framing.receive(data):
+            if isinstance(item, framing.Received):
+                events += self._apdu(item.apdu)
+            elif isinstance(item, framing.LinkUp):
+                events += self._link_up()
+            elif isinstance(item, framing.LinkDown):
+                events += self._met(_Did.LINK_DOWN, Disconnected())
+            elif isinstance(item, framing.LinkBroken):
+                events += self._link_broken(item)
+            else:
+                events.append(item)
+        return events
+
+    def trace(self, data: bytes, sent: bool) -> str:
+        """`data` in hex and in words, in one line; bytes that may belong to the password are shown as `**`."""
+        # A password that was cut into several frames is found in none of them: hide all they carry.
+        whole = sent and bool(self._password) and self._framing.is_part(data)
+        return f"{'->' if sent else '<-'} {masked_hex(data, self._password, whole)} | {self._framing.describe(data)}"
+
+    def _move(self, did: _Did) -> None:
+        state = _TRANSITIONS.get((self._state, did))
+        if state is None:
+            raise LocalProtocolError(f"cannot {did.value} while {self._state.value}")
+        self._state = state
+
+    def _met(self, did: _Did, event: Event) -> list[Event]:
+        """What the meter did moves the conversation on and is reported, where the table has a place for it."""
+        state = _TRANSITIONS.get((self._state, did))
+        if state is None:
+            return [Discarded(0, f"{did.value} while {self._state.value}")]
+        self._state = state
+        return [event]
+
+    def _link_up(self) -> list[Event]:
+        if (self._state, _Did.UA) not in _TRANSITIONS:
+            return [Discarded(0, f"UA while {self._state.value}")]
+        return self._met(_Did.UA, Transmit(self._framing.send(self._requests.associate())))
+
+    def _link_broken(self, broken: framing.LinkBroken) -> list[Event]:
+        if self._state is State.CONNECTING:
+            return self._met(_Did.END, Refused(broken.detail, _LINK_REMEDY))
+        return self._met(_Did.END, Dropped(broken.detail))
+
+    def _apdu(self, apdu: bytes) -> list[Event]:
+        try:
+            reply = replies.parse(apdu)
+        except CosemError as error:
+            return self._unreadable(apdu, error)
+        if isinstance(reply, (replies.GetNormal, replies.GetList, replies.GetBlock)):
+            return self._get_response(apdu, reply)
+        if isinstance(reply, replies.AssociationAccepted):
+            return self._accepted(apdu, reply)
+        if isinstance(reply, replies.AssociationRefused):
+            if self._state is State.ASSOCIATING:
+                return self._met(_Did.REFUSE, Refused(reply.detail, reply.remedy))
+            return self._met(_Did.END, Dropped(reply.detail))
+        if isinstance(reply, replies.ServiceError):
+            return self._service_error(reply)
+        if isinstance(reply, replies.Released) and self._state is State.RELEASING:
+            return self._met(_Did.RELEASE, Released())
+        return self._not_ours(apdu, "was not asked for")
+
+    def _accepted(self, apdu: bytes, reply: replies.AssociationAccepted) -> list[Event]:
+        if self._state is not State.ASSOCIATING:
+            return self._not_ours(apdu, "was not asked for")
+        self._limits = Associated(reply.with_list, reply.block_transfer, reply.max_pdu_size, self._framing.information_size)
+        return self._met(_Did.ACCEPT, self._limits)
+
+    def _get_response(self, apdu: bytes, reply: replies.GetReply) -> list[Event]:
+        if self._state is not State.READING or self._get is None:
+            return self._not_ours(apdu, "was not asked for")
+        step = self._get.receive(reply)
+        if isinstance(step, get.Stale):
+            return self._not_ours(apdu, step.reason)
+        if isinstance(step, get.NextBlock):
+            request = self._requests.next_block(step.number, self._get.invoke_id)
+            return self._met(_Did.PART, Transmit(self._framing.send(request)))
+        return self._met(_Did.ANSWER if isinstance(step, Answered) else _Did.REFUSE_SERVICE, step)
+
+    def _service_error(self, error: replies.ServiceError) -> list[Event]:
+        if self._state is State.ASSOCIATING:
+            return self._met(_Did.REFUSE, Refused(error.detail, names.OTHER_REMEDY))
+        if self._state is State.RELEASING:  # a meter that knows no RLRQ has nothing left to release
+            return self._met(_Did.RELEASE, Released())
+        if self._state is State.READING and error.no_association and self._get is not None and not self._get.is_list:
+            return self._met(_Did.END, Dropped(error.detail))
+        return self._met(_Did.REFUSE_SERVICE, ServiceRefused(error.detail))
+
+    def _unreadable(self, apdu: bytes, error: CosemError) -> list[Event]:
+        detail = f"{names.apdu_name(apdu)} cannot be read: {error}"
+        if self._state is State.ASSOCIATING:
+            return self._met(_Did.REFUSE, Refused(detail, _UNREADABLE_REMEDY))
+        if self._state is State.READING:
+            return self._met(_Did.REFUSE_SERVICE, ServiceRefused(detail))
+        return self._not_ours(apdu, "cannot be read")
+
+    def _not_ours(self, apdu: bytes, reason: str) -> list[Event]:
+        if self._state in _WAITING:
+            self._framing.reject()
+        return [Discarded(len(apdu), f"{names.apdu_name(apdu)} {reason}")]
+
+
+_LINK_REMEDY = (
+    "another client may be connected, or server_physical is wrong (often the last four digits of the serial number); "
+    "a meter may hold a dead connection for minutes"
+)
+_UNREADABLE_REMEDY = "check that the meter speaks DLMS with logical names, and that framing is right"
+
+
+def _password(meter: MeterSettings) -> bytes | None:
+    """The bytes of the password: the text itself, or those that `hex:` spells out."""
+    if meter.password is None:
+        return None
+    text = meter.password.get_secret_value()
+    if not text.startswith("hex:"):
+        return text.encode()
+    try:
+        return bytes.fromhex(text[4:])
+    except ValueError:
+        raise ValueError(f"the password of meter {meter.id} begins with hex: but is not hexadecimal") from None

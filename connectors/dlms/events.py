@@ -1,0 +1,109 @@
+"""What a conversation with a meter is asked for and what it reports: plain data, no I/O.
+
+`conversation` turns bytes into these events, `session` acts on them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Union
+
+from model.messages import ErrorKind
+
+CosemData = Union[None, int, Decimal, bool, str, bytes, datetime, "list[CosemData]"]
+"""A decoded COSEM value: integers and enums as int, float32/float64 as the shortest exact Decimal, bit-string as a str
+of 0 and 1, octet-string as bytes (a 12-byte date-time only where the object says it is one), array and structure as list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """A COSEM attribute descriptor: interface class, six-byte logical name, attribute index."""
+
+    class_id: int
+    logical_name: bytes
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeResult:
+    """The meter's answer for one attribute: `data`, or why there is none.
+
+    `data` None with `error` None is null-data. `error_detail` names the access result (IEC 62056-5-3
+    Data-Access-Result, such as "read-write-denied") or what could not be decoded.
+    """
+
+    attribute: Attribute
+    data: CosemData = None
+    error: ErrorKind | None = None
+    error_detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Transmit:
+    """Bytes the protocol itself wants sent now: AARQ after UA, RR, the request for the next block."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Associated:
+    """The association is open. `with_list` and `block_transfer` are the negotiated conformance; sizes are in bytes,
+    0 for unlimited: `max_pdu_size` the largest APDU the meter receives, `information_size` its HDLC information field."""
+
+    with_list: bool
+    block_transfer: bool
+    max_pdu_size: int
+    information_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The complete answer to the last `get`, one result per attribute asked for, in order."""
+
+    results: tuple[AttributeResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRefused:
+    """The meter answered the last `get` as a whole with a refusal (exception-response, confirmed-service-error) while
+    the association stays open; a with-list request may be worth repeating as single ones."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The meter said no to the connection or the association; nothing more can be asked."""
+
+    detail: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The meter ended the connection or the association by itself (DM, DISC, AARE or exception in the data phase)."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The association is released; the bytes of `disconnect` may follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The data link is closed in order (UA to our DISC, or at once with the wrapper)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discarded:
+    """Bytes or a frame that were not ours to use: junk, a bad checksum, another station's address, a stale answer."""
+
+    count: int
+    reason: str
+
+
+Event = Union[Transmit, Associated, Answered, ServiceRefused, Refused, Dropped, Released, Disconnected, Discarded]

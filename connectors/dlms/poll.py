@@ -1,0 +1,289 @@
+"""One cycle after another: reads what the plan asks for and says honestly what came of it.
+
+Scalers and units are read once and remembered. A link that fails in the middle of a cycle is opened again once, and
+the cycle goes on with what is still missing. An attribute that made the meter fall silent is asked last, so that it
+does not cost the others their values.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+
+import structlog
+
+from connectors.dlms.backoff import Backoff
+from connectors.dlms.cosem import CosemError, clock_time, render, scaler_unit
+from connectors.dlms.events import Attribute, AttributeResult
+from connectors.dlms.plan import PlannedRead, ReadPlan
+from connectors.dlms.session import ListRefused, Session
+from connectors.dlms.with_list import ListCycle, WithList
+from model.errors import MeterError, PipelineError
+from model.messages import Cycle, ErrorKind, Outcome, RawValue, ReadError
+from model.settings.meter import MeterSettings
+
+SHORTEST_CYCLE_TIMEOUT = 30.0
+"""Seconds a cycle may take at least, however short the interval: the first one also reads scalers and units."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class _Attempt:
+    """What one cycle has learned so far; survives a cut, so that a partial cycle keeps its values."""
+
+    results: dict[Attribute, AttributeResult] = field(default_factory=dict)
+    answered: dict[Attribute, datetime] = field(default_factory=dict)
+    associated: bool = False
+    lists: ListCycle = field(default_factory=ListCycle)
+    asked: Sequence[Attribute] = ()
+
+    def take(self, results: Sequence[AttributeResult]) -> None:
+        now = datetime.now(timezone.utc)
+        for result in results:
+            self.results[result.attribute] = result
+            self.answered[result.attribute] = now
+
+
+class MeterPoll:
+    """Reads one meter, cycle by cycle. Lives on the background loop.
+
+    :arg meter: its settings.
+    :arg plan: what a cycle reads.
+    :arg interval: seconds between cycles.
+    :arg session: the conversation with the meter.
+    """
+
+    def __init__(self, meter: MeterSettings, plan: ReadPlan, interval: float, session: Session) -> None:
+        self._meter = meter
+        self._plan = plan
+        self._interval = interval
+        self._session = session
+        self._backoff = Backoff(meter.backoff_min, meter.backoff_max)
+        self._scaler_of = {read.attribute: read.scaler_unit for read in plan.reads if read.scaler_unit is not None}
+        self._scalers: dict[Attribute, tuple[int, int]] = {}
+        self._suspects: dict[Attribute, Backoff] = {}
+        self._lists = WithList(meter.with_list_max if meter.with_list else 1)
+        self._stopping = False
+        self._fault: MeterError | None = None
+        self._log = log.bind(meter=meter.id)
+
+    async def cycle(self, due: datetime) -> Cycle:
+        """Read the meter once; whatever goes wrong is in the cycle, never raised."""
+        started, begun, before = datetime.now(timezone.utc), time.monotonic(), self._session.exchanges
+        wait = self._backoff.remaining(begun)
+        if wait > 0 and self._fault is not None:
+            return failed_cycle(
+                self._meter.id,
+                due,
+                started,
+                ReadError(None, self._fault.kind, f"left alone for {wait:.0f} s more after: {self._fault.what}", self._fault.remedy),
+            )
+        attempt = _Attempt()
+        fault = await self._guarded(attempt)
+        await self._after(fault)
+        values, errors, offset = self._collect(attempt, fault)
+        outcome = Outcome.FAILED if not values else Outcome.PARTIAL if errors else Outcome.OK
+        return Cycle(
+            meter=self._meter.id,
+            due=due,
+            started=started,
+            duration=time.monotonic() - begun,
+            outcome=outcome,
+            values=tuple(values),
+            errors=tuple(errors),
+            exchanges=self._session.exchanges - before,
+            associated=attempt.associated,
+            clock_offset=offset,
+        )
+
+    def stop(self) -> None:
+        """Let the running cycle end after its current exchange; may be called from any thread."""
+        self._stopping = True
+
+    async def close(self) -> None:
+        """Release the association."""
+        await self._session.close()
+
+    async def _guarded(self, attempt: _Attempt) -> MeterError | None:
+        timeout = self._meter.cycle_timeout or max(self._interval, SHORTEST_CYCLE_TIMEOUT)
+        try:
+            await asyncio.wait_for(self._read(attempt), timeout)
+        except MeterError as fault:
+            return fault
+        except asyncio.TimeoutError:
+            return MeterError(
+                ErrorKind.TIMEOUT,
+                f"the cycle was not finished within {timeout:g} s",
+                "read fewer attributes, lengthen interval or cycle_timeout, or find out why the line is slow",
+            )
+        except PipelineError as fault:
+            return MeterError(ErrorKind.CONNECT, fault.what, fault.remedy)
+        except Exception as error:  # a bug of ours must cost one meter one cycle, not the whole flow
+            self._log.exception("unexpected error while reading")
+            return MeterError(ErrorKind.PROTOCOL, f"unexpected {type(error).__name__}: {error}", "report this with the debug log")
+        return None
+
+    async def _after(self, fault: MeterError | None) -> None:
+        """Keep the association for the next cycle, or give it up and wait."""
+        previous, self._fault = self._fault, fault
+        if fault is None:
+            self._backoff.succeeded()
+            if previous is not None:
+                self._log.info("meter answers again")
+            if self._interval >= self._meter.inactivity_timeout:
+                await self._session.close()
+            return
+        await self._session.abandon()
+        now = time.monotonic()
+        wait = self._backoff.refused(now) if fault.kind is ErrorKind.REFUSED else self._backoff.failed(now)
+        if previous is None or previous.what != fault.what:
+            self._log.warning("meter cannot be read", kind=fault.kind.value, cause=fault.what, remedy=fault.remedy, again_in=round(wait, 1))
+
+    async def _read(self, attempt: _Attempt) -> None:
+        """Read everything; open a link that fails on the way again once, since that heals most bursts of timeouts."""
+        was_open = self._session.usable()
+        try:
+            await self._read_once(attempt)
+        except MeterError as fault:
+            if fault.kind in (ErrorKind.CONNECT, ErrorKind.REFUSED) or self._stopping or not (was_open or attempt.associated):
+                raise
+            self._log.info("reading again on a new link", cause=fault.what)
+            await self._session.abandon()
+            await self._read_once(attempt)
+
+    async def _read_once(self, attempt: _Attempt) -> None:
+        if not self._session.usable():
+            await self._session.associate()
+            attempt.associated = True
+        unknown = [scaler for scaler in self._plan.scalers() if scaler not in self._scalers]
+        try:
+            await self._get((*unknown, *self._plan.attributes()), attempt)
+        except MeterError as fault:
+            if fault.kind is ErrorKind.TIMEOUT:
+                self._suspect(attempt)
+            raise
+        finally:
+            self._learn_scalers(unknown, attempt)
+
+    def _suspect(self, attempt: _Attempt) -> None:
+        """A meter that answers others may be silent about what was asked last: a list, or one attribute."""
+        if len(attempt.asked) > 1:
+            self._list_failed(attempt, "no reply to it")
+        elif attempt.results:
+            self._suspects[attempt.asked[0]] = Backoff(self._meter.backoff_min, self._meter.backoff_max)
+
+    def _learn_scalers(self, asked: Sequence[Attribute], attempt: _Attempt) -> None:
+        for attribute in asked:
+            result = attempt.results.get(attribute)
+            if result is not None and result.error is None:
+                try:
+                    self._scalers[attribute] = scaler_unit(result.data)
+                except CosemError as error:
+                    attempt.results[attribute] = AttributeResult(attribute, None, ErrorKind.DECODE, str(error))
+
+    async def _get(self, attributes: Sequence[Attribute], attempt: _Attempt) -> None:
+        """Ask for those of `attributes` that have no answer yet, in lists where the meter takes them, suspects last."""
+        missing = [a for a in attributes if a not in attempt.results and a not in self._suspects]
+        while missing and not self._stopping:
+            taken = attempt.asked = self._choose(missing, attempt)
+            try:
+                results = await self._session.get(taken)
+            except ListRefused as refusal:
+                if len(taken) > 1:
+                    self._list_failed(attempt, str(refusal))
+                    continue
+                results = (AttributeResult(taken[0], None, ErrorKind.ACCESS, str(refusal)),)
+            attempt.take(self._lists.believed(results, attempt.lists))
+            missing = [a for a in missing if a not in attempt.results and not self._lacks_scaler(a, attempt)]
+        for attribute in attributes:
+            if attribute in self._suspects and attribute not in attempt.results and not self._stopping:
+                await self._get_suspect(attribute, attempt)
+
+    def _lacks_scaler(self, attribute: Attribute, attempt: _Attempt) -> bool:
+        """Whether the value is of no use because its scaler could not be read in this cycle."""
+        scaler = attempt.results.get(self._scaler_of.get(attribute, attribute))
+        return scaler is not None and scaler.error is not None
+
+    async def _get_suspect(self, attribute: Attribute, attempt: _Attempt) -> None:
+        """Ask for an attribute that made the meter fall silent before: at growing intervals, and at its own risk only."""
+        backoff = self._suspects[attribute]
+        wait = backoff.remaining(time.monotonic())
+        if wait > 0:
+            detail = f"the meter fell silent when asked for it {backoff.failures} times, asking again in {wait:.0f} s"
+            attempt.take([AttributeResult(attribute, None, ErrorKind.TIMEOUT, detail)])
+            return
+        if not self._session.usable():
+            await self._session.associate()
+        try:
+            attempt.take(await self._session.get((attribute,)))
+            del self._suspects[attribute]
+        except ListRefused as refusal:
+            attempt.take([AttributeResult(attribute, None, ErrorKind.ACCESS, str(refusal))])
+        except MeterError as fault:
+            backoff.failed(time.monotonic())
+            attempt.take([AttributeResult(attribute, None, fault.kind, fault.what)])
+            await self._session.abandon()
+
+    def _choose(self, missing: Sequence[Attribute], attempt: _Attempt) -> Sequence[Attribute]:
+        if not self._session.with_list:
+            return missing[:1]
+        return self._lists.choose(missing, attempt.lists, self._session.fits)
+
+    def _list_failed(self, attempt: _Attempt, why: str) -> None:
+        self._lists.failed(attempt.lists)
+        if not self._lists.usable:
+            self._log.info("this meter does not take GET-with-list, reading one by one", reason=why)
+
+    def _collect(self, attempt: _Attempt, fault: MeterError | None) -> tuple[list[RawValue], list[ReadError], float | None]:
+        values: list[RawValue] = []
+        errors: list[ReadError] = []
+        offset: float | None = None
+        for read in self._plan.reads:
+            outcome = self._value(read, attempt, fault)
+            if isinstance(outcome, RawValue):
+                values.append(outcome)
+                if read.is_clock:
+                    offset = _clock_offset(attempt.results[read.attribute], attempt.answered[read.attribute])
+            else:
+                errors.append(outcome)
+        if fault is not None and not values:
+            errors = [ReadError(None, fault.kind, fault.what, fault.remedy)]
+        return values, errors, offset
+
+    def _value(self, read: PlannedRead, attempt: _Attempt, fault: MeterError | None) -> RawValue | ReadError:
+        for attribute in (read.scaler_unit, read.attribute):
+            result = None if attribute is None else attempt.results.get(attribute)
+            if result is not None and result.error is not None:
+                where = f"attribute {result.attribute.index}: " if result.attribute != read.attribute else ""
+                return ReadError(read.key, result.error, where + result.error_detail, _ACCESS_REMEDY)
+        result = attempt.results.get(read.attribute)
+        scaler = self._scalers.get(read.scaler_unit) if read.scaler_unit is not None else None
+        if result is None or (read.scaler_unit is not None and scaler is None):
+            cause = fault or MeterError(ErrorKind.TIMEOUT, "not asked: the pipeline is stopping")
+            return ReadError(read.key, cause.kind, cause.what, cause.remedy)
+        if result.data is None:
+            return ReadError(read.key, ErrorKind.NO_VALUE, "the meter answered null-data", "it has no value for this object (yet)")
+        try:
+            value = render(result.data, read.attribute)
+        except CosemError as error:
+            return ReadError(read.key, ErrorKind.DECODE, str(error), _ACCESS_REMEDY)
+        if scaler is None or isinstance(value, (str, bool)):
+            return RawValue(read.key, value)
+        return RawValue(read.key, value, scaler[0], scaler[1])
+
+
+_ACCESS_REMEDY = "check OBIS code, class and attribute, and that this client may read it; `overrides` can leave the key out"
+
+
+def failed_cycle(meter: str, due: datetime, started: datetime, error: ReadError) -> Cycle:
+    """A cycle in which the meter was not asked at all, and why."""
+    return Cycle(meter=meter, due=due, started=started, duration=0.0, outcome=Outcome.FAILED, errors=(error,))
+
+
+def _clock_offset(result: AttributeResult, answered: datetime) -> float | None:
+    moment = clock_time(result.data)
+    return None if moment is None else (moment - answered) / timedelta(seconds=1)

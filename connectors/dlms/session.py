@@ -1,0 +1,239 @@
+"""One conversation with one meter over its link: connect, associate, ask, release. Every wait has a deadline.
+
+Here is what happens when a meter does not answer: the same bytes are sent again up to `retries` times, each time with
+the deadline of its `ReplyTimer`; then `MeterError` with kind TIMEOUT, upon which `poll` gives up the link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from connectors.dlms.conversation import Conversation, State
+from connectors.dlms.events import (
+    Answered,
+    Associated,
+    Attribute,
+    AttributeResult,
+    Discarded,
+    Disconnected,
+    Dropped,
+    Event,
+    Refused,
+    Released,
+    ServiceRefused,
+    Transmit,
+)
+from connectors.dlms.link import Link, open_link
+from connectors.dlms.reply_timer import ReplyTimer
+from model.errors import MeterError
+from model.messages import ErrorKind
+from model.settings.meter import MeterSettings
+
+JUNK_LIMIT = 65_536
+"""Bytes discarded in one exchange after which a meter counts as babbling and the link is given up."""
+
+CLOSE_TIMEOUT = 1.0
+"""Seconds the meter gets for each of the two farewells (RLRE, UA)."""
+
+log = structlog.get_logger(__name__)
+
+
+class ListRefused(Exception):
+    """The meter refused a request as a whole while the association stays open; with-list may be what it does not like."""
+
+
+class Session:
+    """The association with one meter. Lives on the background loop; only one coroutine may use it at a time.
+
+    :arg meter: where it is and how to speak to it.
+    :arg resolve: turns (meter id, `connect`) into an address that can be dialled; may block, runs in a thread.
+    """
+
+    def __init__(self, meter: MeterSettings, resolve: Callable[[str, str], str]) -> None:
+        self._meter = meter
+        self._resolve = resolve
+        self._conversation = Conversation(meter)
+        self._link: Link | None = None
+        self._limits: Associated | None = None
+        self._log = log.bind(meter=meter.id)
+        self._last_used = 0.0
+        self._timers: dict[tuple[Attribute, ...], ReplyTimer] = {}
+        self._sent = 0
+        self.exchanges = 0
+        """Requests sent for attributes since the session exists, repetitions included."""
+
+    @property
+    def with_list(self) -> bool:
+        """Whether the meter's conformance offers GET-with-list on this association."""
+        return self._limits is not None and self._limits.with_list
+
+    def usable(self) -> bool:
+        """Whether the association is open and recent enough to be used as it is."""
+        if self._link is None or self._link.closed or self._conversation.state is not State.ASSOCIATED:
+            return False
+        return _now() - self._last_used < self._meter.inactivity_timeout
+
+    async def associate(self) -> None:
+        """Open link and association.
+
+        :raises MeterError: CONNECT, TIMEOUT, REFUSED, LINK_LOST or PROTOCOL.
+        """
+        await self.close()
+        address = await asyncio.get_running_loop().run_in_executor(None, self._resolve, self._meter.id, self._meter.connect)
+        try:
+            self._link = await asyncio.wait_for(open_link(address), self._meter.connect_timeout)
+        except asyncio.TimeoutError:
+            raise MeterError(
+                ErrorKind.CONNECT,
+                f"{address} did not accept a connection within {self._meter.connect_timeout:g} s",
+                "check address, firewall and whether the converter is powered",
+            ) from None
+        timer = ReplyTimer(self._meter.exchange_timeout)
+        limits = await self._exchange(self._conversation.open(), (Associated,), "the association request", timer)
+        assert isinstance(limits, Associated)
+        self._limits = limits
+        self._log.info(
+            "association opened",
+            address=address,
+            with_list=limits.with_list,
+            max_pdu_size=limits.max_pdu_size,
+            information_size=limits.information_size,
+        )
+
+    def fits(self, attributes: Sequence[Attribute], limit: int) -> int:
+        """How many of `attributes`, from the front and at most `limit`, fit into one request."""
+        return self._conversation.fits(attributes, limit)
+
+    async def get(self, attributes: Sequence[Attribute]) -> tuple[AttributeResult, ...]:
+        """Read `attributes` in one exchange; one result each, in order.
+
+        :raises MeterError: TIMEOUT, LINK_LOST or PROTOCOL; the link is then of no use any more.
+        :raises ListRefused: when the meter refused the request as a whole.
+        """
+        names = f"the request for {len(attributes)} attributes" if len(attributes) > 1 else "a GET request"
+        timer = self._timers.setdefault(tuple(attributes), ReplyTimer(self._meter.exchange_timeout))
+        before = self._sent
+        try:
+            reply = await self._exchange(self._conversation.get(attributes), (Answered, ServiceRefused), names, timer)
+        finally:
+            self.exchanges += self._sent - before
+        if isinstance(reply, ServiceRefused):
+            raise ListRefused(reply.detail)
+        assert isinstance(reply, Answered)
+        return reply.results
+
+    async def close(self) -> None:
+        """Release the association and close the link, politely where the meter still listens; never raises.
+
+        A meter that is left without a farewell keeps the dead association until its own timeout, and many accept no
+        other one meanwhile.
+        """
+        link, self._link = self._link, None
+        if link is None:
+            return
+        try:
+            if not link.closed:
+                await self._say_goodbye(link)
+        finally:
+            await link.close()
+
+    async def abandon(self) -> None:
+        """Close the link to a meter that does not answer: the farewell is sent but not waited for; never raises."""
+        link, self._link = self._link, None
+        if link is None:
+            return
+        with contextlib.suppress(MeterError, asyncio.TimeoutError):
+            await asyncio.wait_for(link.write(self._traced(self._conversation.disconnect(), sent=True)), CLOSE_TIMEOUT)
+        await link.close()
+
+    async def _say_goodbye(self, link: Link) -> None:
+        with contextlib.suppress(MeterError, asyncio.TimeoutError):
+            if self._conversation.state is State.ASSOCIATED:
+                await link.write(self._traced(self._conversation.release(), sent=True))
+                await self._wait_for(link, (Released,), CLOSE_TIMEOUT)
+                self._log.info("association released")
+        with contextlib.suppress(MeterError, asyncio.TimeoutError):
+            farewell = self._conversation.disconnect()
+            if farewell:
+                await link.write(self._traced(farewell, sent=True))
+                await self._wait_for(link, (Disconnected,), CLOSE_TIMEOUT)
+
+    async def _exchange(self, request: bytes, wanted: tuple[type[Event], ...], what: str, timer: ReplyTimer) -> Event:
+        assert self._link is not None
+        data = request
+        begun = _now()
+        for attempt in range(self._meter.retries + 1):
+            if attempt:
+                data = self._conversation.resend()
+                self._log.debug("no reply, sending again", attempt=attempt + 1)
+            self._sent += 1
+            await self._link.write(self._traced(data, sent=True))
+            try:
+                reply = await self._wait_for(self._link, wanted, timer.patience(attempt))
+            except asyncio.TimeoutError:
+                continue
+            self._last_used = _now()
+            if attempt == 0:
+                timer.answered(self._last_used - begun)
+            return reply
+        timer.failed()
+        times = "once" if self._meter.retries == 0 else f"{self._meter.retries + 1} times"
+        raise MeterError(
+            ErrorKind.TIMEOUT,
+            f"no reply to {what}, sent {times} in {_now() - begun:.1f} s",
+            "never answered: check client_sap, server_logical, server_physical and framing; sometimes does: line and exchange_timeout",
+        )
+
+    async def _wait_for(self, link: Link, wanted: tuple[type[Event], ...], patience: float) -> Event:
+        """The first wanted event; what the protocol wants sent on the way is sent, and gives the meter a new deadline."""
+        deadline = _now() + patience
+        discarded = 0
+        while True:
+            data = await asyncio.wait_for(link.read(), max(0.0, deadline - _now()))
+            self._traced(data, sent=False)
+            reply: Event | None = None
+            for event in self._conversation.receive(data):
+                if isinstance(event, wanted):
+                    reply = event
+                elif isinstance(event, Transmit):
+                    await link.write(self._traced(event.data, sent=True))
+                    deadline = _now() + patience
+                elif isinstance(event, Discarded):
+                    discarded += event.count
+                    self._log.debug("discarded", bytes=event.count, reason=event.reason)
+                else:
+                    _raise_ending(event)
+            if reply is not None:
+                return reply
+            if discarded > JUNK_LIMIT:
+                raise MeterError(
+                    ErrorKind.PROTOCOL,
+                    f"{discarded} bytes arrived that are no answer to anything",
+                    "check baud rate and parity of the converter, and that framing fits the meter",
+                )
+            await asyncio.sleep(0)  # a flood of bytes must not keep the loop from the other meters
+
+    def _traced(self, data: bytes, sent: bool) -> bytes:
+        if logging.getLogger(__name__).isEnabledFor(logging.DEBUG):
+            self._log.debug("sent" if sent else "received", frame=self._conversation.trace(data, sent))
+        return data
+
+
+def _raise_ending(event: Event) -> None:
+    if isinstance(event, Refused):
+        raise MeterError(ErrorKind.REFUSED, event.detail, event.remedy)
+    if isinstance(event, Dropped):
+        raise MeterError(
+            ErrorKind.LINK_LOST,
+            f"the meter ended the association: {event.detail}",
+            "if this repeats, lower inactivity_timeout, or look for another client of this meter",
+        )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,1 @@
+"""Delivery to ThingsBoard over one MQTT session, through a durable outbox."""

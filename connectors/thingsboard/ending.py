@@ -1,0 +1,275 @@
+"""Why a connection to ThingsBoard could not be opened, ended, or had a message refused: name, explanation, remedy.
+
+MQTT 5 states the reason in CONNACK, DISCONNECT and PUBACK (the codes below; MQTT 5, 2.4). MQTT 3.1.1 states it only when it
+refuses a connection; paho hands those return codes over as the reason codes of MQTT 5 (1 to 5 become 0x84, 0x85, 0x88,
+0x86, 0x87). Everything else on 3.1.1 is a closed socket, and the cause has to be inferred from the rhythm (`infer`).
+paho's own "rc 7" only says that the socket closed; it is never "not authorized".
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from model.messages import Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """One cause.
+
+    :arg name: short and stable, for logs, alerts and metrics.
+    :arg explanation: what happened, as a sentence.
+    :arg remedy: what a person can do.
+    :arg severity: of the alert.
+    :arg contested: another client or the server's policy is behind it, so that coming back soon makes it worse.
+    :arg blames_message: what was being sent may be the cause.
+    """
+
+    name: str
+    explanation: str
+    remedy: str
+    severity: Severity = Severity.WARNING
+    contested: bool = False
+    blames_message: bool = False
+
+
+_W, _C = Severity.WARNING, Severity.CRITICAL
+
+TAKEN_OVER = Ending(
+    "taken-over",
+    "another client connected with the same device's credentials, and ThingsBoard keeps only the newest session of a device",
+    "find the other client (a second pipeline, a gateway, a test tool) and stop it, or give each its own device and token",
+    _C,
+    contested=True,
+)
+REFUSED_CREDENTIALS = Ending(
+    "refused-credentials",
+    "the server does not accept the token",
+    "copy the access token of the device in ThingsBoard (Manage credentials) to where `token` points; check that it is this server",
+    _C,
+    contested=True,
+)
+CREDENTIALS_CHANGED = Ending(
+    "credentials-changed",
+    "the server ended the session by administrative action: the device or its credentials were changed",
+    "if the token was changed in ThingsBoard, put the new one where `token` points and restart",
+    _C,
+    contested=True,
+)
+NOT_A_GATEWAY = Ending(
+    "not-a-gateway",
+    "the session is up but the server acknowledges nothing on the gateway topics: the token's device is not a gateway",
+    "tick 'Is gateway' on the device in ThingsBoard and restart, or set api: device for a single meter",
+    _C,
+    contested=True,
+)
+RATE_LIMITED = Ending(
+    "rate-limited",
+    "the server refuses because messages or connections come too fast for its tenant profile",
+    "raise the transport rate limits in the tenant profile, read less often, or spread meters over several gateways",
+    contested=True,
+)
+QUOTA = Ending(
+    "quota-exceeded",
+    "the server refuses the message: a rate limit, the number of devices or the tenant's API usage is exhausted",
+    "check API usage, the device limit and the transport rate limits of the tenant profile; readings wait in the outbox",
+    _C,
+    contested=True,
+)
+UNAVAILABLE = Ending("server-unavailable", "the server is unavailable or busy", "wait; check the ThingsBoard service if it lasts")
+SHUTTING_DOWN = Ending("server-shutting-down", "the server is being restarted", "none; the pipeline connects again by itself")
+IDLE = Ending(
+    "idle",
+    "the server heard nothing for longer than the keep-alive",
+    "check the network; shorten keep_alive if a firewall drops idle links",
+)
+MAXIMUM_CONNECT_TIME = Ending(
+    "maximum-connect-time", "the server ends sessions after a time", "none; the pipeline connects again by itself"
+)
+NORMAL = Ending("closed-by-server", "the server ended the session without giving a reason", "none; the pipeline connects again by itself")
+SERVER_ERROR = Ending(
+    "server-error",
+    "the server failed on a message or refuses it without saying why (a limit of the device API looks the same)",
+    "look for the device's name in ThingsBoard's log; check the transport rate limits of the tenant profile",
+    blames_message=True,
+)
+MALFORMED = Ending(
+    "malformed-message",
+    "the server cannot read a message",
+    "none for the session: the message is found and moved to the dead letters; report it with its content",
+    blames_message=True,
+)
+TOO_LARGE = Ending(
+    "packet-too-large",
+    "the server does not take packets of this size",
+    "set outbox.batch_bytes to the server's limit (NETTY_MAX_PAYLOAD_SIZE)",
+    blames_message=True,
+)
+PROTOCOL_UNSUPPORTED = Ending(
+    "protocol-unsupported",
+    "the server does not speak this version of MQTT",
+    "set protocol: '3.1.1' (or '5') in the thingsboard section",
+    _C,
+    contested=True,
+)
+CLIENT_ID = Ending("client-id-refused", "the server does not accept the client id", "set another client_id prefix", _C, contested=True)
+NOT_ALLOWED = Ending(
+    "not-allowed",
+    "the server does not allow or know the topic",
+    "check that `api` fits the server and that its access rules let this client publish",
+    _C,
+    contested=True,
+)
+MOVED = Ending("server-moved", "the server says that it has moved", "set url to the new address", _C, contested=True)
+
+CONNECTION_LOST = Ending("connection-lost", "the connection broke without a reason", "check the network and the server if it happens again")
+KEEP_ALIVE = Ending(
+    "keep-alive-timeout", "the server did not answer within the keep-alive", "check the network between here and the server"
+)
+ACK_TIMEOUT = Ending(
+    "not-acknowledged",
+    "the server is connected but stopped acknowledging messages",
+    "check the load of the ThingsBoard server and its queue; messages are sent again",
+)
+NO_CONNACK = Ending(
+    "no-answer",
+    "the server takes connections but does not answer as an MQTT server",
+    "check that url names the MQTT port (1883, or 8883 for mqtts) and that mqtt/mqtts fits it",
+)
+PROTOCOL_ERROR = Ending("protocol-error", "the server sent what MQTT does not allow", "check that url names an MQTT server")
+NAME_NOT_FOUND = Ending("name-not-found", "the server's name cannot be resolved", "check the host in url and this machine's name service")
+TCP_REFUSED = Ending("refused", "nothing listens on the server's port", "check that the server runs and that url names its MQTT port")
+UNREACHABLE = Ending("unreachable", "the server cannot be reached", "check the network, the firewall and the host in url")
+TLS_UNTRUSTED = Ending(
+    "certificate-untrusted",
+    "the server's certificate cannot be verified",
+    "set ca_file to the certificate authority that signed it; the host in url must be a name in the certificate",
+    _C,
+    contested=True,
+)
+TLS = Ending(
+    "tls",
+    "no TLS connection could be made",
+    "check that the port speaks TLS (8883), and client_cert and client_key if the server asks for them",
+    _C,
+)
+UNEXPECTED = Ending(
+    "internal-error", "the session failed on an unexpected error", "report it with the log; the pipeline connects again", _C
+)
+
+CONNACK: Mapping[int, Ending] = {
+    0x80: UNAVAILABLE,
+    0x82: PROTOCOL_UNSUPPORTED,
+    0x84: PROTOCOL_UNSUPPORTED,
+    0x85: CLIENT_ID,
+    0x86: REFUSED_CREDENTIALS,
+    0x87: REFUSED_CREDENTIALS,
+    0x88: UNAVAILABLE,
+    0x89: UNAVAILABLE,
+    0x8A: REFUSED_CREDENTIALS,
+    0x8C: REFUSED_CREDENTIALS,
+    0x95: TOO_LARGE,
+    0x97: QUOTA,
+    0x9C: MOVED,
+    0x9D: MOVED,
+    0x9F: RATE_LIMITED,
+}
+DISCONNECT: Mapping[int, Ending] = {
+    0x00: NORMAL,
+    0x80: SERVER_ERROR,
+    0x81: MALFORMED,
+    0x82: MALFORMED,
+    0x83: SERVER_ERROR,
+    0x87: REFUSED_CREDENTIALS,
+    0x89: UNAVAILABLE,
+    0x8B: SHUTTING_DOWN,
+    0x8D: IDLE,
+    0x8E: TAKEN_OVER,
+    0x90: NOT_ALLOWED,
+    0x93: RATE_LIMITED,
+    0x95: TOO_LARGE,
+    0x96: RATE_LIMITED,
+    0x97: QUOTA,
+    0x98: CREDENTIALS_CHANGED,
+    0x99: MALFORMED,
+    0x9C: MOVED,
+    0x9D: MOVED,
+    0x9F: RATE_LIMITED,
+    0xA0: MAXIMUM_CONNECT_TIME,
+}
+PUBACK: Mapping[int, Ending] = {
+    0x80: SERVER_ERROR,
+    0x83: SERVER_ERROR,
+    0x87: NOT_ALLOWED,
+    0x90: NOT_ALLOWED,
+    0x91: SERVER_ERROR,
+    0x97: QUOTA,
+    0x99: MALFORMED,
+}
+
+
+def connection_refused(code: int) -> Ending:
+    """Why CONNACK refused; `code` is a reason code of MQTT 5."""
+    return CONNACK.get(code, UNAVAILABLE)
+
+
+def disconnected(code: int) -> Ending:
+    """Why the server sent DISCONNECT (MQTT 5)."""
+    return DISCONNECT.get(code, NORMAL)
+
+
+def message_refused(code: int) -> Ending:
+    """Why PUBACK refused a message (MQTT 5); codes below 0x80 are successes."""
+    return PUBACK.get(code, SERVER_ERROR)
+
+
+def not_opened(error: OSError) -> Ending:
+    """Why no connection could be made at all."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return TLS_UNTRUSTED
+    if isinstance(error, ssl.SSLError):
+        return TLS
+    if isinstance(error, socket.gaierror):
+        return NAME_NOT_FOUND
+    if isinstance(error, ConnectionRefusedError):
+        return TCP_REFUSED
+    return UNREACHABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """How an accepted connection ended that the peer closed without a reason.
+
+    :arg lifetime: seconds from CONNACK to the end.
+    :arg after_ack: seconds from the last acknowledgement of a message to the end; None without any.
+    """
+
+    lifetime: float
+    after_ack: float | None
+
+
+RHYTHM = 3
+"""So many closures of one kind in a row are a pattern."""
+
+SHORT = 30.0
+"""Seconds: a connection that was closed sooner was closed for a reason."""
+
+AT_ONCE = 0.05
+"""Seconds: a connection closed so soon after an acknowledgement was closed because of it (ThingsBoard on a rate limit)."""
+
+
+def infer(closures: Sequence[Closure]) -> Ending:
+    """The likely cause on MQTT 3.1.1, from the latest closures in a row, oldest first.
+
+    Two clients with one token evict each other: accepted, then closed within seconds, again and again. A rate limit closes
+    right behind an acknowledgement. Anything else is a lost connection.
+    """
+    latest = closures[-RHYTHM:]
+    if len(latest) < RHYTHM or any(closure.lifetime >= SHORT for closure in latest):
+        return CONNECTION_LOST
+    if all(closure.after_ack is not None and closure.after_ack <= AT_ONCE for closure in latest):
+        return RATE_LIMITED
+    return TAKEN_OVER

@@ -1,0 +1,135 @@
+"""`receipts-in`: what became of the records that `thingsboard-out` was given, read from its outbox.
+
+Parallelism: none, one partition, in any process of the same host. Guarantee: every acknowledgement, refusal and session
+alert once, in order; again after a crash for what came behind the last snapshot. Without a snapshot it starts with what
+happens from now on. Snapshot: the last row ids seen. Blocks: nothing; the file is read without waiting for its writer.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Union
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow, operator
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from bytewax.operators import KeyedStream
+
+from connectors.thingsboard.journal import Cursor, Journal
+from connectors.thingsboard.outbox_schema import FILE_NAME
+from model.messages import Alert, Receipt, Rejection
+from model.node import MAIN, BuildContext, NodeType, Ports
+from model.settings.node import NodeSettings
+from model.stop import Stop
+
+PARTITION = "receipts"
+
+WAKE_GRID = 0.1
+"""Seconds: wakes fall on this grid, so that all sources of a worker share one activation."""
+
+BUSY_WAKE, IDLE_WAKE = 0.2, 0.5
+"""Seconds to the next look after one that found something, and after one that did not."""
+
+LAST_LOOKS = 5
+"""Looks after a stop was requested, for the receipts of what the other sources read last."""
+
+News = Union[Receipt, Rejection, Alert]
+
+
+class ReceiptsPartition(StatefulSourcePartition[tuple[str, News], Cursor]):
+    """The reader's place in the outbox."""
+
+    def __init__(self, path: Path, cursor: Cursor | None, stop: Stop) -> None:
+        self._journal = Journal(path, cursor)
+        self._stop = stop
+        self._looks_left = LAST_LOOKS
+        self._busy = False
+
+    def next_batch(self) -> list[tuple[str, News]]:
+        """What is new.
+
+        :raises StopIteration: some looks after a stop was requested.
+        """
+        if self._stop.requested():
+            if self._looks_left == 0:
+                raise StopIteration
+            self._looks_left -= 1
+        news = self._journal.look()
+        messages: list[News] = [*news.receipts, *news.rejections, *news.alerts]
+        self._busy = bool(messages)
+        return [(message.meter, message) for message in messages]
+
+    def next_awake(self) -> datetime:
+        """Soon, on the common grid."""
+        ahead = BUSY_WAKE if self._busy or self._stop.requested() else IDLE_WAKE
+        return datetime.fromtimestamp(math.ceil((time.time() + ahead) / WAKE_GRID) * WAKE_GRID, tz=timezone.utc)
+
+    def snapshot(self) -> Cursor:
+        """The last row ids seen."""
+        return dict(self._journal.cursor)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._journal.close()
+
+
+class ReceiptsSource(FixedPartitionedSource[tuple[str, News], Cursor]):
+    """The source with its single partition.
+
+    :arg path: the outbox file; it may not exist yet.
+    :arg stop: ends the input.
+    """
+
+    def __init__(self, path: Path, stop: Stop) -> None:
+        self._path = path
+        self._stop = stop
+
+    def list_parts(self) -> list[str]:
+        """The single partition."""
+        return [PARTITION]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: Cursor | None) -> ReceiptsPartition:
+        """Continue behind the snapshot, or start at the end."""
+        return ReceiptsPartition(self._path, resume_state, self._stop)
+
+
+@dataclass(frozen=True)
+class ReceiptsOut:
+    """The streams of `receipts_in`, each keyed by meter."""
+
+    receipts: KeyedStream[Receipt]
+    rejected: KeyedStream[Rejection]
+    alerts: KeyedStream[Alert]
+
+
+@operator
+def receipts_in(step_id: str, flow: Dataflow, source: ReceiptsSource) -> ReceiptsOut:
+    """Follow the outbox of `source`."""
+    news: KeyedStream[Any] = op.input("journal", flow, source)
+    return ReceiptsOut(
+        op.filter("receipts", news, lambda item: isinstance(item[1], Receipt)),
+        op.filter("rejected", news, lambda item: isinstance(item[1], Rejection)),
+        op.filter("alerts", news, lambda item: isinstance(item[1], Alert)),
+    )
+
+
+def _build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
+    source = ReceiptsSource(context.pipeline.state_dir / FILE_NAME, context.stop)
+    out = receipts_in(context.node_id, context.flow, source)
+    return {MAIN: out.receipts, "rejected": out.rejected, "alerts": out.alerts}
+
+
+NODE = NodeType(
+    name="receipts-in",
+    summary="Emits what ThingsBoard acknowledged or refused for good, and the alerts of the session.",
+    settings=NodeSettings,
+    accepts=(),
+    emits={MAIN: Receipt, "rejected": Rejection, "alerts": Alert},
+    example="- id: receipts\n  type: receipts-in\n",
+    build=_build,
+)

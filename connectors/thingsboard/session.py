@@ -1,0 +1,150 @@
+"""The one MQTT session with ThingsBoard: connects, keeps at it, and knows why it ended. Runs on a thread of its own.
+
+Guarantee: at least once. A record leaves the outbox only when ThingsBoard acknowledged it with a success code; what was on
+its way when a connection ended is sent again on the next one. Nothing is published while offline.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+from collections import deque
+from datetime import datetime, timezone
+
+import structlog
+
+from connectors.thingsboard.connection import Address, Connection
+from connectors.thingsboard.conversation import Conversation, Farewell, Known, Stopping
+from connectors.thingsboard.dispatch import Dispatch
+from connectors.thingsboard.ending import CONNECTION_LOST, RHYTHM, UNEXPECTED, Closure, Ending, infer, not_opened
+from connectors.thingsboard.limits import Pacer
+from connectors.thingsboard.outbox import Outbox
+from connectors.thingsboard.reconnect import STABLE, Reconnect
+from connectors.thingsboard.trouble import Trouble
+from connectors.thingsboard.wake import Wake
+from model.errors import StorageError
+from model.settings.thingsboard import ThingsBoardSettings
+
+log = structlog.get_logger()
+
+
+def utc_now() -> datetime:
+    """The host's time, aware UTC."""
+    return datetime.now(timezone.utc)
+
+
+class Session:
+    """Owns the MQTT client; `start` it once, `stop` it once.
+
+    :arg settings: the `thingsboard` section.
+    :arg address: the server.
+    :arg client_id: of this installation.
+    :arg outbox: what to send; read and emptied by the session's thread.
+    :arg context: for TLS; None for plain TCP.
+    """
+
+    def __init__(
+        self, settings: ThingsBoardSettings, address: Address, client_id: str, outbox: Outbox, context: ssl.SSLContext | None = None
+    ) -> None:
+        self._settings, self._address, self._client_id = settings, address, client_id
+        self._outbox, self._context = outbox, context
+        self._pacer = Pacer(time.monotonic)
+        self._dispatch = Dispatch(outbox, settings.api, self._pacer)
+        self._reconnect = Reconnect(settings.reconnect_min, settings.reconnect_max)
+        self._trouble = Trouble(outbox.tell, STABLE + settings.reconnect_max, utc_now, time.monotonic)
+        self._known = Known()
+        self._closures: deque[Closure] = deque(maxlen=RHYTHM)
+        self._stopping = Stopping()
+        self._stop = threading.Event()
+        self._wake = Wake()
+        self._failure: StorageError | None = None
+        self._thread = threading.Thread(target=self._run, name="thingsboard-session", daemon=True)
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._thread.start()
+
+    def notify(self) -> None:
+        """Tell the session that the outbox has something new.
+
+        :raises StorageError: when the session's thread had to give up because the outbox cannot be used any more.
+        """
+        if self._failure is not None:
+            raise self._failure
+        self._wake.set()
+
+    def stop(self, drain: float) -> bool:
+        """Deliver what is possible within `drain` seconds, say goodbye, end the thread.
+
+        Returns whether the thread ended; while it does not (it may hang in a name look-up) the outbox must stay open.
+        """
+        self._stopping.deadline = time.monotonic() + drain
+        self._stop.set()
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(drain + 0.5)
+        if self._thread.is_alive():
+            return False
+        self._wake.close()
+        return True
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                pause = self._connect_once()
+            except StorageError as error:
+                self._failure = error
+                log.error("the session ends: " + error.what, remedy=error.remedy)
+                return
+            except Exception as error:  # a defect must not end the session silently
+                log.exception("the session failed unexpectedly and connects again")
+                pause = self._after(UNEXPECTED, type(error).__name__, 0.0)
+            self._stop.wait(pause)
+
+    def _connect_once(self) -> float:
+        """One connection, from the attempt to its end; returns the seconds to wait before the next."""
+        connection = Connection(self._settings, self._address, self._client_id, self._context)
+        try:
+            connection.open()
+        except OSError as error:
+            connection.close()
+            ending = not_opened(error)
+            return self._after(ending, f"{self._address}: {error}", 0.0)
+        farewell = self._converse(connection)
+        cause = self._explained(farewell)
+        if cause is None:
+            return 0.0
+        return self._after(cause, f"{self._address}, after {farewell.lifetime:.0f} s", farewell.lifetime)
+
+    def _converse(self, connection: Connection) -> Farewell:
+        conversation = Conversation(
+            connection,
+            self._settings,
+            self._outbox,
+            self._dispatch,
+            self._pacer,
+            self._known,
+            self._stopping,
+            self._wake,
+            self._trouble,
+            time.monotonic,
+            utc_now,
+        )
+        return conversation.run()
+
+    def _explained(self, farewell: Farewell) -> Ending | None:
+        """The cause; on MQTT 3.1.1 a closed socket says nothing, so it is inferred from the latest closures."""
+        if farewell.ending is not CONNECTION_LOST or farewell.stated or farewell.lifetime == 0.0:
+            self._closures.clear()
+            return farewell.ending
+        self._closures.append(Closure(farewell.lifetime, farewell.after_ack))
+        return infer(tuple(self._closures)) if self._settings.protocol != "5" else CONNECTION_LOST
+
+    def _after(self, ending: Ending, evidence: str, lifetime: float) -> float:
+        if self._stop.is_set():
+            return 0.0
+        self._trouble.happened(ending, evidence)
+        pause = self._reconnect.after(ending, lifetime)
+        log.debug("connecting again", seconds=round(pause, 2), cause=ending.name)
+        return pause

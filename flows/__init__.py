@@ -1,0 +1,1 @@
+"""From pipeline.yaml to one Bytewax dataflow."""

@@ -1,0 +1,125 @@
+"""How the pipeline logs: one event per line on stderr, for people or as JSON, with every known secret masked.
+
+What the libraries say through `logging` (paho, asyncio) takes the same way out.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any, TextIO
+
+import structlog
+from structlog.stdlib import ProcessorFormatter
+from structlog.typing import Processor
+
+from model.settings.pipeline import LogSettings
+
+MASK = "***"
+
+_SHORTEST = 4
+"""Characters: a shorter secret would mask parts of innocent words; the modules that handle secrets never log them anyway."""
+
+_CHATTY = ("asyncio", "concurrent.futures")
+
+
+def configure_logs(settings: LogSettings, secrets: Iterable[str], stream: TextIO | None = None) -> None:
+    """Route all logs of this process to `stream`, stderr where left out.
+
+    :arg secrets: texts that must never appear, in the clear, escaped, or in hex.
+    """
+    stream = sys.stderr if stream is None else stream
+    human = settings.format == "human" or (settings.format == "auto" and stream.isatty())
+    mask = SecretMask(secrets)
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,
+    ]
+    rendering: list[Processor] = [ProcessorFormatter.remove_processors_meta, mask]
+    if human:
+        rendering += [
+            structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
+            _on_one_line,
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback),
+        ]
+    else:
+        rendering += [
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _in_order,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ]
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(ProcessorFormatter(foreign_pre_chain=shared, processors=rendering))
+    level = logging.getLevelName(settings.level.upper())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(max(level, logging.INFO))
+    structlog.configure(
+        processors=[*shared, ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _on_one_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Line ends inside the event, which may come from a meter or a server, must not look like another event."""
+    event["event"] = str(event.get("event", "")).replace("\r", "\\r").replace("\n", "\\n")
+    return event
+
+
+def _in_order(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """When, how urgent and what, then the rest."""
+    return {**{key: event[key] for key in ("timestamp", "level", "event") if key in event}, **event}
+
+
+class SecretMask:
+    """A processor that turns an event into plain values and replaces every secret in it."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        forms = {form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)}
+        self._pattern = re.compile("|".join(sorted(forms, key=lambda form: (-len(form), form)))) if forms else None
+
+    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """The event, safe to be shown."""
+        return {self.text(str(key)): self._plain(value) for key, value in event.items()}
+
+    def text(self, text: str) -> str:
+        """`text` without secrets."""
+        return text if self._pattern is None else self._pattern.sub(MASK, text)
+
+    def _plain(self, value: Any) -> Any:
+        if value is None or isinstance(value, (bool, int, float)):
+            return value
+        if isinstance(value, Mapping):
+            return {self.text(str(key)): self._plain(inner) for key, inner in value.items()}
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [self._plain(inner) for inner in value]
+        return self.text(value.hex(" ") if isinstance(value, bytes) else str(value))
+
+
+def _forms(secret: str) -> set[str]:
+    """Patterns for the ways in which a secret can end up in a text: as it is, escaped by repr or JSON, in hex."""
+    escaped = {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    pairs = [f"{byte:02x}" for byte in _octets(secret)]
+    either_case = ["".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in pair) for pair in pairs]
+    return {re.escape(form) for form in escaped} | {"[ :-]?".join(either_case)}
+
+
+def _octets(secret: str) -> bytes:
+    """What goes over the wire for `secret`: of hex:0102, the bytes it stands for."""
+    if secret.startswith("hex:"):
+        try:
+            return bytes.fromhex(secret[4:])
+        except ValueError:
+            pass
+    return secret.encode("utf-8", "surrogatepass")

@@ -1,0 +1,35 @@
+"""The entry point: `python -m bytewax.run flows.main` runs what pipeline.yaml says; PIPELINE=FILE selects another file.
+
+`python -m bytewax.visualize flows.main` shows the same graph and starts nothing. A configuration with mistakes ends
+with all of them on stderr and exit code 2.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from flows.build import build
+from flows.embedded import Embedded, check_virtual_meter
+from flows.logs import configure_logs
+from flows.process import explain_fatal_errors, keep_web_server_off, pipeline_file, refuse, stop_on_signals
+from flows.registry import installed_node_types
+from model.errors import ConfigurationError
+from model.loading.load import load
+from model.stop import Stop
+
+log = structlog.get_logger(__name__)
+stop = Stop()
+
+try:
+    loaded = load(pipeline_file(), installed_node_types(), check_meter=check_virtual_meter)
+    configure_logs(loaded.settings.log, loaded.secrets)
+    embedded = Embedded(loaded.settings)
+    flow = build(loaded, stop, embedded.resolve_meter, embedded.resolve_thingsboard)
+except ConfigurationError as error:
+    refuse(error)
+
+for warning in loaded.warnings:
+    log.warning(warning.what, file=warning.file, line=warning.line, remedy=warning.remedy)
+keep_web_server_off()
+explain_fatal_errors()
+stop_on_signals(stop)

@@ -1,0 +1,240 @@
+"""What flows through the pipeline: frozen, slotted dataclasses, all times aware UTC.
+
+Every message names its meter, because every stream is keyed by meter id. Values are exact: the raw integer of the
+meter times a power of ten, never a binary float (a Decimal prints as 300.001, a float as 300.00100000000003).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Union
+
+Value = Union[int, Decimal, str, bool]
+
+FLEET = "*"
+"""The `meter` of reports and alerts that speak for all meters together."""
+
+
+class Outcome(str, Enum):
+    """How one attempt to read one meter ended."""
+
+    OK = "ok"
+    PARTIAL = "partial"
+    FAILED = "failed"
+
+
+class Origin(str, Enum):
+    """Where a reading came from: an instantaneous poll, the meter's load profile, or a push by the meter."""
+
+    POLL = "poll"
+    PROFILE = "profile"
+    PUSH = "push"
+
+
+class ErrorKind(str, Enum):
+    """Why a cycle or one attribute could not be read. The first five concern the cycle, the others one attribute."""
+
+    CONNECT = "connect"
+    """The link could not be opened: refused, unreachable, name not found, in use by another client."""
+    TIMEOUT = "timeout"
+    """The meter did not answer within the deadline of the exchange or of the cycle."""
+    REFUSED = "refused"
+    """The meter answered and said no to the connection or the association (DM, AARE with a diagnostic)."""
+    LINK_LOST = "link-lost"
+    """The link was closed, or the meter dropped the association, in the middle of a cycle."""
+    PROTOCOL = "protocol"
+    """The meter answered with bytes that are not what the standard allows here."""
+    ACCESS = "access"
+    """The meter refused this attribute; the detail is the access result's name, IEC 62056-5-3 Data-Access-Result."""
+    DECODE = "decode"
+    """The attribute was answered with a type or a content that cannot be rendered."""
+    NO_VALUE = "no-value"
+    """The attribute was answered with null-data."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadError:
+    """Why an attribute (`key`) or a whole cycle (`key` is None) gave no value, and what to do about it."""
+
+    key: str | None
+    kind: ErrorKind
+    detail: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RawValue:
+    """One attribute as the meter gave it, before scaling.
+
+    `value` is the raw number (apply `scaler` to get the quantity), or the rendered text of a string or date-time.
+    `scaler` is the power of ten and `unit` the DLMS unit code of IEC 62056-6-2 (27 W, 30 Wh, 33 A, 35 V, 44 Hz);
+    both are None for objects that have none.
+    """
+
+    key: str
+    value: Value
+    scaler: int | None = None
+    unit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """One attempt to read one meter.
+
+    `due` is when the schedule wanted it, `started` when it began and the timestamp of its readings, `duration` seconds
+    from start to the last answer, `exchanges` the requests sent (retries included; those that open the association are
+    not counted here), `associated` whether this cycle had to open a new association, `clock_offset` seconds by which
+    the meter's clock is ahead of ours where the cycle read a clock.
+    """
+
+    meter: str
+    due: datetime
+    started: datetime
+    duration: float
+    outcome: Outcome
+    values: tuple[RawValue, ...] = ()
+    errors: tuple[ReadError, ...] = ()
+    exchanges: int = 0
+    associated: bool = False
+    clock_offset: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One value of one meter, ready to be judged, delivered and kept.
+
+    `ts` belongs to the reading (start of the cycle, or end of the profile interval), so that sending it twice is
+    harmless; `read_at` is when it left the meter. `unit` is a symbol such as "V" or "kWh". `tags` are facts about the
+    meter that become attributes of its device.
+    """
+
+    meter: str
+    key: str
+    value: Value
+    unit: str | None
+    ts: datetime
+    origin: Origin
+    read_at: datetime
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A reading that will not be delivered: the rule it broke and the evidence. Counted, kept and visible."""
+
+    reading: Reading
+    rule: str
+    reason: str
+
+    @property
+    def meter(self) -> str:
+        """The meter the reading came from."""
+        return self.reading.meter
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What ThingsBoard acknowledged with one PUBACK for one meter.
+
+    `readings` counts values, `poll_timestamps` are the distinct `ts` of polled cycles among them, `oldest` and `newest`
+    span all of them, `delay` is the longest time in seconds from reading the meter to the acknowledgement.
+    """
+
+    meter: str
+    readings: int
+    oldest: datetime
+    newest: datetime
+    acknowledged: datetime
+    delay: float
+    poll_timestamps: tuple[datetime, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """What happened to one meter (or to all, `meter` = FLEET) in the window [start, end).
+
+    Cycles belong to the window in which they started, except that one which ended after the window and was not yet
+    acknowledged when the report was made belongs to the next: a 4.5 s cycle every 5 s is no loss.
+
+    `with_values` counts the cycles that gave at least one accepted reading, `cycles_published` those of them that
+    ThingsBoard acknowledged until the report was made; `published` counts acknowledged readings of this window's
+    cycles, `published_late` readings acknowledged during this window that belong to earlier ones. `read_times` are
+    seconds per cycle that was read. Of the fleet, `last_good` is that of
+    the meter longest without a good reading, `clock_offset` the largest, `last_error` that of the worst meter.
+    """
+
+    meter: str
+    start: datetime
+    end: datetime
+    cycles: int
+    ok: int
+    partial: int
+    failed: int
+    with_values: int
+    readings: int
+    rejected: int
+    published: int
+    cycles_published: int
+    published_late: int
+    exchanges: int
+    associations: int
+    read_times: tuple[float, ...]
+    last_good: datetime | None
+    clock_offset: float | None
+    last_error: str | None
+
+    @property
+    def publish_rate(self) -> float | None:
+        """Cycles acknowledged by ThingsBoard over cycles attempted, 0.0 to 1.0; None without cycles."""
+        return self.cycles_published / self.cycles if self.cycles else None
+
+    @property
+    def delivery_rate(self) -> float | None:
+        """Cycles acknowledged over cycles that gave readings, 0.0 to 1.0; None without such cycles."""
+        return self.cycles_published / self.with_values if self.with_values else None
+
+    def read_time(self, quantile: float) -> float | None:
+        """Seconds within which `quantile` (0.0 to 1.0) of the window's cycles were read (nearest rank); None without any."""
+        if not self.read_times:
+            return None
+        ranked = sorted(self.read_times)
+        return ranked[min(len(ranked) - 1, int(quantile * len(ranked)))]
+
+    def age(self) -> float | None:
+        """Seconds from the last good reading to the end of the window; None if there never was one."""
+        return None if self.last_good is None else max(0.0, (self.end - self.last_good).total_seconds())
+
+
+class Severity(str, Enum):
+    """How urgent an alert is."""
+
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """A fault that began (`raised`) or is over (not `raised`).
+
+    `kind` and `subject` (a meter id, FLEET, or "thingsboard") identify it: the clearing alert repeats both. `evidence`
+    says what was seen, `remedy` what to do.
+    """
+
+    kind: str
+    subject: str
+    severity: Severity
+    raised: bool
+    ts: datetime
+    evidence: str
+    remedy: str
+
+    @property
+    def meter(self) -> str:
+        """The key under which the alert flows: its subject."""
+        return self.subject
+
+
+Message = Union[Cycle, Reading, Rejection, Receipt, HealthReport, Alert]

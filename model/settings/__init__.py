@@ -1,0 +1,1 @@
+"""What pipeline.yaml may say, one file per section."""

@@ -1,0 +1,46 @@
+"""The whole of pipeline.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from model.settings.base import Identifier, Settings
+from model.settings.meter import MeterSettings
+from model.settings.node import NodeEntry
+from model.settings.template import ReadSettings, TemplateSettings
+from model.settings.thingsboard import ThingsBoardSettings
+
+
+class LogSettings(Settings):
+    """What the log says and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="debug shows every frame, in hex and decoded, with secrets masked."
+    )
+    format: Literal["auto", "human", "json"] = Field(default="auto", description="auto: human on a terminal, JSON otherwise.")
+
+
+class PipelineSettings(Settings):
+    """Everything that pipeline.yaml says, `meters_file` already read into `meters`."""
+
+    thingsboard: ThingsBoardSettings = Field(description="Where readings are delivered; needs url and token.")
+    templates: dict[Identifier, TemplateSettings] = Field(
+        min_length=1, description="What to read from each kind of meter: a name, then interval and read."
+    )
+    meters: list[MeterSettings] = Field(default_factory=list, description="A list of meters, each with id, connect and template.")
+    meters_file: Path | None = Field(default=None, description="CSV or YAML file with more meters, relative to this file.")
+    nodes: list[NodeEntry] = Field(min_length=1, description="A list of nodes, each with id, type and, unless it is a source, inputs.")
+    state_dir: Path = Field(default=Path("state"), description="Where outbox, archive and locks live, relative to this file.")
+    log: LogSettings = Field(default=LogSettings(), description="What the log says and how.")
+
+    def reads(self, meter: MeterSettings) -> dict[str, ReadSettings]:
+        """What to read from `meter`: its template with its overrides, key -> attribute, in the file's order."""
+        merged: dict[str, ReadSettings | None] = {**self.templates[meter.template].read, **meter.overrides}
+        return {key: read for key, read in merged.items() if read is not None}
+
+    def interval(self, meter: MeterSettings) -> float:
+        """Seconds from the start of one cycle of `meter` to the start of the next."""
+        return meter.interval or self.templates[meter.template].interval

@@ -1,0 +1,1 @@
+"""What happens between meters and ThingsBoard: one file per node type, no I/O."""

@@ -1,0 +1,1 @@
+"""A virtual DLMS meter over asyncio TCP."""

@@ -1,0 +1,140 @@
+"""`dlms-in` in a running dataflow: the schedule, many meters of all kinds on one worker, and a clean stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import bytewax.operators as op
+import pytest
+from bytewax.dataflow import Dataflow
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from bytewax.testing import cluster_main, run_main
+
+from connectors.dlms.source import DlmsSource, dlms_in
+from model.messages import Cycle, Outcome
+from model.settings.pipeline import PipelineSettings
+from model.stop import Stop
+from simulator.meter.background import BackgroundMeters
+from simulator.meter.behaviour import Behaviour
+from simulator.meter.sim_url import parse_sim_url
+
+DEADLINE = 30.0
+
+
+class Collected(DynamicSink[tuple[str, Cycle]]):
+    """Keeps what arrives, from all workers, and requests the stop as soon as `enough` says so."""
+
+    def __init__(self, stop: Stop, enough: Callable[[dict[str, list[Cycle]]], bool]) -> None:
+        self.cycles: dict[str, list[Cycle]] = defaultdict(list)
+        self._stop = stop
+        self._enough = enough
+        self._lock = threading.Lock()
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSinkPartition[tuple[str, Cycle]]:
+        outer = self
+
+        class Partition(StatelessSinkPartition[tuple[str, Cycle]]):
+            def write_batch(self, items: list[tuple[str, Cycle]]) -> None:
+                with outer._lock:
+                    for meter, cycle in items:
+                        outer.cycles[meter].append(cycle)
+                    if outer._enough(outer.cycles):
+                        outer._stop.request()
+
+        return Partition()
+
+
+@pytest.fixture
+def meters() -> Iterator[BackgroundMeters]:
+    with BackgroundMeters() as background:
+        yield background
+
+
+def pipeline_of(meter_settings: list[dict[str, Any]], interval: float) -> PipelineSettings:
+    return PipelineSettings.model_validate(
+        {
+            "thingsboard": {"url": "embedded", "token": "t"},
+            "templates": {"five": {"interval": interval, "read": {"voltage": "1-0:32.7.0", "energy": "1-0:1.8.0"}}},
+            "meters": [
+                {"connect": "sim://three-phase", "template": "five", "exchange_timeout": 0.5, "retries": 0, **m} for m in meter_settings
+            ],
+            "nodes": [{"id": "meters", "type": "dlms-in"}],
+        }
+    )
+
+
+def flow_of(
+    pipeline: PipelineSettings, meters: BackgroundMeters, behaviours: dict[str, Behaviour], sink: Collected, stop: Stop
+) -> Dataflow:
+    by_id = {meter.id: meter for meter in pipeline.meters}
+
+    def resolve(meter_id: str, _connect: str) -> str:
+        return meters.start(parse_sim_url(by_id[meter_id].connect, by_id[meter_id]).config, behaviours.get(meter_id))
+
+    flow = Dataflow("test")
+    op.output("out", dlms_in("meters", flow, DlmsSource(pipeline, pipeline.meters, resolve, stop)), sink)
+    return flow
+
+
+@pytest.fixture
+def stop() -> Iterator[Stop]:
+    """A stop that is requested at the deadline at the latest, so that a failing test ends."""
+    stop = Stop()
+    timer = threading.Timer(DEADLINE, stop.request)
+    timer.start()
+    yield stop
+    timer.cancel()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_meter_is_read_once_per_interval_and_released_at_the_stop(meters: BackgroundMeters, stop: Stop, workers: int) -> None:
+    pipeline = pipeline_of([{"id": f"m{number}"} for number in range(6)], interval=0.5)
+    sink = Collected(stop, lambda cycles: len(cycles) == 6 and all(len(c) >= 4 for c in cycles.values()))
+    flow = flow_of(pipeline, meters, {}, sink, stop)
+    if workers == 1:
+        run_main(flow)
+    else:
+        cluster_main(flow, [], 0, worker_count_per_proc=workers)
+    for number in range(6):
+        cycles = sink.cycles[f"m{number}"]
+        counters = meters.counters(f"m{number}")
+        assert {cycle.outcome for cycle in cycles} == {Outcome.OK}
+        dues = [cycle.due for cycle in cycles]
+        assert all(0.4 < (later - earlier).total_seconds() < 0.6 for earlier, later in pairwise(dues))
+        assert (counters.associations, counters.releases, counters.disconnects) == (1, 1, 1)
+        assert len(cycles) <= counters.requests["get-with-list"] <= len(cycles) + 1
+
+
+@pytest.mark.slow
+def test_silent_and_babbling_meters_cost_the_healthy_ones_nothing(meters: BackgroundMeters, stop: Stop) -> None:
+    healthy, silent, babbling = 160, 20, 20
+    names = [f"healthy{n}" for n in range(healthy)] + [f"silent{n}" for n in range(silent)] + [f"babbling{n}" for n in range(babbling)]
+    behaviours = {name: Behaviour(silent=True) for name in names if name.startswith("silent")}
+    behaviours |= {name: Behaviour(babble=20_000.0) for name in names if name.startswith("babbling")}
+    pipeline = pipeline_of([{"id": name} for name in names], interval=3.0)
+    sink = Collected(stop, lambda cycles: all(len(cycles[f"healthy{n}"]) >= 4 for n in range(healthy)))
+    run_main(flow_of(pipeline, meters, behaviours, sink, stop))
+    for name in names:
+        outcomes = {cycle.outcome for cycle in sink.cycles[name]}
+        assert outcomes == ({Outcome.OK} if name.startswith("healthy") else {Outcome.FAILED}), name
+        assert not any("skipped" in error.detail for cycle in sink.cycles[name] for error in cycle.errors) or not name.startswith("healthy")
+
+
+def test_a_stop_does_not_wait_for_a_meter_that_does_not_answer(meters: BackgroundMeters, stop: Stop) -> None:
+    pipeline = pipeline_of([{"id": "well"}, {"id": "silent", "exchange_timeout": 20.0}], interval=0.5)
+    requested: list[float] = []
+
+    def enough(cycles: dict[str, list[Cycle]]) -> bool:
+        if len(cycles["well"]) >= 2 and not requested:
+            requested.append(time.monotonic())
+        return bool(requested)
+
+    sink = Collected(stop, enough)
+    run_main(flow_of(pipeline, meters, {"silent": Behaviour(silent=True)}, sink, stop))
+    assert time.monotonic() - requested[0] < 5.0
+    assert meters.counters("well").releases == 1

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import random
+
+from connectors.dlms.backoff import REFUSED_JITTER, REFUSED_MIN, Backoff
+from connectors.dlms.events import Attribute
+from connectors.dlms.plan import plan_reads
+from connectors.dlms.reply_timer import ReplyTimer
+from connectors.dlms.source import Schedule
+from model.settings.template import ReadSettings
+
+VOLTAGE = bytes([1, 0, 32, 7, 0, 255])
+
+
+def read(**settings: object) -> ReadSettings:
+    return ReadSettings.model_validate({"obis": "1-0:32.7.0", **settings})
+
+
+def test_a_cycle_that_overran_its_due_time_is_followed_at_once() -> None:
+    schedule = Schedule(first=100.0, interval=5.0)
+    assert schedule.take() == 100.0
+    assert schedule.skipped(now=106.0) == []
+    assert schedule.next_due == 105.0
+
+
+def test_due_times_that_passed_entirely_are_skipped_and_the_grid_is_kept() -> None:
+    schedule = Schedule(first=100.0, interval=5.0)
+    schedule.take()
+    assert schedule.skipped(now=117.0) == [105.0, 110.0]
+    assert schedule.next_due == 115.0
+
+
+def test_waits_double_with_jitter_up_to_the_longest_and_end_with_a_success() -> None:
+    backoff = Backoff(shortest=4.0, longest=30.0, rng=random.Random(7))
+    waits = [backoff.failed(now=0.0) for _ in range(6)]
+    for wait, doubled in zip(waits, (4.0, 8.0, 16.0, 30.0, 30.0, 30.0), strict=True):
+        assert doubled / 2 <= wait <= doubled
+    assert backoff.remaining(now=1.0) == waits[-1] - 1.0
+    backoff.succeeded()
+    assert backoff.remaining(now=1.0) == 0.0
+    assert backoff.failed(now=0.0) <= 4.0
+
+
+def test_a_refused_association_is_left_alone_for_ten_seconds_at_least() -> None:
+    backoff = Backoff(shortest=0.1, longest=1.0, rng=random.Random(7))
+    for _ in range(20):
+        assert REFUSED_MIN <= backoff.refused(now=0.0) <= REFUSED_MIN + REFUSED_JITTER
+
+
+def test_a_thousand_failures_do_not_overflow() -> None:
+    backoff = Backoff(shortest=1.0, longest=60.0)
+    for _ in range(1000):
+        backoff.failed(now=0.0)
+    assert backoff.failed(now=0.0) <= 60.0
+
+
+def test_the_plan_knows_where_each_class_keeps_its_scaler() -> None:
+    plan = plan_reads(
+        {
+            "register": read(),
+            "extended": read(**{"class": 4}),
+            "demand": read(**{"class": 5}),
+            "last_demand": read(**{"class": 5, "attribute": 3}),
+            "data": read(**{"class": 1}),
+            "scaler_itself": read(attribute=3),
+        }
+    )
+    scaler_attributes = [read.scaler_unit and read.scaler_unit.index for read in plan.reads]
+    assert scaler_attributes == [3, 3, 4, 4, None, None]
+
+
+def test_an_attribute_named_by_two_keys_is_asked_once() -> None:
+    plan = plan_reads({"voltage": read(), "voltage_again": read()})
+    assert plan.attributes() == (Attribute(3, VOLTAGE, 2),)
+    assert plan.scalers() == (Attribute(3, VOLTAGE, 3),)
+
+
+def test_a_clock_is_recognized_by_class_and_attribute() -> None:
+    plan = plan_reads({"time": ReadSettings.model_validate({"obis": "0-0:1.0.0", "class": 8}), "voltage": read()})
+    assert [read.is_clock for read in plan.reads] == [True, False]
+
+
+def test_the_patience_for_a_reply_is_learned_doubled_with_each_repetition_and_forgotten_when_it_failed() -> None:
+    timer = ReplyTimer(limit=5.0)
+    assert timer.patience(0) == 5.0
+    for _ in range(20):
+        timer.answered(0.7)
+    assert 1.0 <= timer.patience(0) < 1.1
+    assert timer.patience(1) == 2 * timer.patience(0)
+    assert timer.patience(4) == 5.0
+    timer.failed()
+    assert timer.patience(0) == 5.0
+
+
+def test_replies_that_vary_get_more_patience() -> None:
+    steady, varying = ReplyTimer(limit=60.0), ReplyTimer(limit=60.0)
+    for number in range(40):
+        steady.answered(2.0)
+        varying.answered(1.0 + 2.0 * (number % 2))
+    assert steady.patience(0) < 3.0 < varying.patience(0)

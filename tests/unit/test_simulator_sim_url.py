@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from model.settings.meter import MeterSettings
+from simulator.meter.acse import Mechanism
+from simulator.meter.config import ClientAccess, MeterConfig
+from simulator.meter.profiles import PROFILES, profile_objects
+from simulator.meter.sim_url import SimulatedMeter, parse_sim_url
+from simulator.meter.virtual_meter import VirtualMeter
+
+
+def parse(url: str, **settings: Any) -> SimulatedMeter:
+    return parse_sim_url(url, MeterSettings.model_validate({"id": "m1", "connect": url, "template": "any", **settings}))
+
+
+def test_the_meter_fits_the_settings_of_its_client() -> None:
+    config, behaviour = parse(
+        "sim://three-phase",
+        framing="wrapper",
+        client_sap=32,
+        server_logical=3,
+        server_physical=4321,
+        authentication="low",
+        password="hex:0102",
+    )
+    assert (config.id, config.framing, config.server_logical, config.server_physical) == ("m1", "wrapper", 3, 4321)
+    assert config.clients == {16: ClientAccess(), 32: ClientAccess(Mechanism.LOW, b"\x01\x02")}
+    assert behaviour.latency == 0.0
+
+
+def test_the_query_overrides_profile_settings_and_behaviour() -> None:
+    config, behaviour = parse(
+        "sim://microstar?seed=7&latency=0.05&denied=1-1:14.7.0,1-1:1.7.0&stale=false&server_physical=17&capture_period=60&connections=one-hang"
+    )
+    assert (config.profile, config.seed, config.server_physical, config.capture_period) == ("microstar", 7, 17, 60)
+    assert (behaviour.latency, behaviour.jitter, behaviour.stale, behaviour.with_list) == (0.05, 0.1, False, "refused")
+    assert behaviour.denied == {bytes((1, 1, 14, 7, 0, 255)), bytes((1, 1, 1, 7, 0, 255))}
+    assert behaviour.connections == "one-hang"
+
+
+def test_a_named_behaviour_can_be_refined() -> None:
+    behaviour = parse("sim://single-phase?behaviour=noisy&lost=0.5").behaviour
+    assert (behaviour.lost, behaviour.junk) == (0.5, 0.2)
+
+
+def test_the_microstar_profile_behaves_as_seen_in_the_field() -> None:
+    config, behaviour = parse("sim://microstar")
+    assert (config.inactivity_timeout, behaviour.latency, behaviour.with_list, behaviour.stale) == (180.0, 0.7, "refused", True)
+    assert behaviour.busy_period > behaviour.busy_length > 0
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("sim://four-phase", "four-phase.*three-phase, single-phase, microstar"),
+        ("sim://", "profile '' is not known"),
+        ("sim://three-phase/x", "write sim://three-phase"),
+        ("sim://three-phase?latnecy=1", "'latnecy' is not known; possible are behaviour, seed.*latency"),
+        ("sim://three-phase?latency=slow", "latency='slow'.*a number"),
+        ("sim://three-phase?seed=1.5", "seed='1.5'.*whole number"),
+        ("sim://three-phase?latency=-1", "latency -1.0 is out of range"),
+        ("sim://three-phase?silent=maybe", "silent='maybe'.*true, yes, 1"),
+        ("sim://three-phase?with_list=never", "with_list='never'.*offered, refused"),
+        ("sim://three-phase?behaviour=evil", "behaviour 'evil'.*honest, silent"),
+        ("sim://three-phase?denied=volt", "'volt' is not an OBIS code"),
+        ("sim://three-phase?capture_period=5", "capture_period 5 is out of range; 15 to 86400"),
+        ("sim://three-phase?server_physical=4321&server_address_size=2", "1/4321 does not fit in 2 bytes"),
+        ("sim://three-phase?time_zone=Nowhere", "'Nowhere' is not a time zone"),
+    ],
+)
+def test_what_is_not_possible_is_refused_with_what_is(url: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as problem:
+        parse(url)
+    assert url in str(problem.value)
+
+
+def test_a_password_in_hexadecimal_must_be_one() -> None:
+    with pytest.raises(ValueError, match="hexadecimal") as problem:
+        parse("sim://three-phase", authentication="low", password="hex:geheim")
+    assert "geheim" not in str(problem.value)
+
+
+def test_seeds_come_from_the_id_where_none_is_given() -> None:
+    one, same, other = MeterConfig("a"), MeterConfig("a"), MeterConfig("b")
+    assert one.chance_seed == same.chance_seed != other.chance_seed
+    assert MeterConfig("a", server_physical=1234).serial_number.endswith("1234")
+    assert len(one.logical_device_name) == 16
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_attribute_of_every_profile_can_be_told(name: str) -> None:
+    meter = VirtualMeter(MeterConfig("m1", profile=name, profile_entries=5))
+    for item in profile_objects(name):
+        for index in range(1, item.attribute_count + 1):
+            if item.class_id != 15:
+                meter.truth(item.logical_name, index)
+    assert meter.truth("0-0:96.1.0") == meter.config.serial_number.encode()
+
+
+def test_logical_names_are_unique_within_a_profile() -> None:
+    for name in PROFILES:
+        names = [item.logical_name for item in profile_objects(name)]
+        assert len(names) == len(set(names))

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import socket
+import ssl
+
+import pytest
+from paho.mqtt._packet import convert_connack_rc_to_reason_code
+from paho.mqtt.enums import ConnackCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
+
+from connectors.thingsboard import ending
+from connectors.thingsboard.ending import (
+    CONNACK,
+    DISCONNECT,
+    PUBACK,
+    Closure,
+    Ending,
+    connection_refused,
+    disconnected,
+    infer,
+    message_refused,
+    not_opened,
+)
+
+ALL = [value for value in vars(ending).values() if isinstance(value, Ending)]
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        (0x86, "refused-credentials"),
+        (0x87, "refused-credentials"),
+        (0x84, "protocol-unsupported"),
+        (0x85, "client-id-refused"),
+        (0x88, "server-unavailable"),
+        (0x9F, "rate-limited"),
+        (0x97, "quota-exceeded"),
+        (0xB0, "server-unavailable"),
+    ],
+)
+def test_connack(code: int, name: str) -> None:
+    assert connection_refused(code).name == name
+
+
+@pytest.mark.parametrize(
+    ("return_code", "name"),
+    [
+        (1, "protocol-unsupported"),
+        (2, "client-id-refused"),
+        (3, "server-unavailable"),
+        (4, "refused-credentials"),
+        (5, "refused-credentials"),
+    ],
+)
+def test_connack_of_3_1_1_as_paho_hands_it_over(return_code: int, name: str) -> None:
+    assert connection_refused(convert_connack_rc_to_reason_code(ConnackCode(return_code)).value).name == name
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        (0x00, "closed-by-server"),
+        (0x8E, "taken-over"),
+        (0x98, "credentials-changed"),
+        (0x8B, "server-shutting-down"),
+        (0x8D, "idle"),
+        (0x93, "rate-limited"),
+        (0x96, "rate-limited"),
+        (0x97, "quota-exceeded"),
+        (0x99, "malformed-message"),
+        (0x81, "malformed-message"),
+        (0x95, "packet-too-large"),
+        (0x83, "server-error"),
+        (0xA0, "maximum-connect-time"),
+    ],
+)
+def test_disconnect(code: int, name: str) -> None:
+    assert disconnected(code).name == name
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [(0x97, "quota-exceeded"), (0x99, "malformed-message"), (0x90, "not-allowed"), (0x80, "server-error"), (0x83, "server-error")],
+)
+def test_puback(code: int, name: str) -> None:
+    assert message_refused(code).name == name
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (ConnectionRefusedError(111, "refused"), "refused"),
+        (socket.gaierror(-2, "unknown"), "name-not-found"),
+        (TimeoutError("timed out"), "unreachable"),
+        (OSError(113, "no route"), "unreachable"),
+        (ssl.SSLCertVerificationError(1, "self-signed"), "certificate-untrusted"),
+        (ssl.SSLError(1, "wrong version number"), "tls"),
+    ],
+)
+def test_not_opened(error: OSError, name: str) -> None:
+    assert not_opened(error).name == name
+
+
+@pytest.mark.parametrize(
+    ("closures", "name"),
+    [
+        ([Closure(2.0, 0.5)], "connection-lost"),
+        ([Closure(2.0, 0.5)] * 2, "connection-lost"),
+        ([Closure(2.0, 0.5), Closure(1.0, None), Closure(5.0, 0.01)], "taken-over"),
+        ([Closure(3600.0, 0.5), Closure(2.0, 0.5), Closure(2.0, 0.5)], "connection-lost"),
+        ([Closure(3600.0, 0.5), Closure(2.0, 0.5), Closure(2.0, 0.5), Closure(2.0, 0.5)], "taken-over"),
+        ([Closure(0.3, 0.001)] * 3, "rate-limited"),
+    ],
+)
+def test_the_rhythm_of_3_1_1(closures: list[Closure], name: str) -> None:
+    assert infer(closures).name == name
+
+
+def test_a_lost_socket_is_never_called_not_authorized() -> None:
+    assert "authorized" not in ending.CONNECTION_LOST.explanation + ending.CONNECTION_LOST.remedy
+    assert not ending.CONNECTION_LOST.contested
+
+
+def test_every_cause_says_what_happened_and_what_to_do() -> None:
+    assert len({value.name for value in ALL}) == len(ALL)
+    assert all(value.explanation and value.remedy for value in ALL)
+
+
+@pytest.mark.parametrize(
+    ("table", "packet"), [(CONNACK, PacketTypes.CONNACK), (DISCONNECT, PacketTypes.DISCONNECT), (PUBACK, PacketTypes.PUBACK)]
+)
+def test_every_code_in_the_tables_exists_in_mqtt_5(table: dict[int, Ending], packet: int) -> None:
+    for code in table:
+        assert ReasonCode(packet, identifier=code).value == code
