@@ -47,11 +47,13 @@ def configure_logs(settings: LogSettings, secrets: Iterable[str], stream: TextIO
         rendering += [
             structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
             _on_one_line,
+            _without_details,
             structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback),
         ]
     else:
         rendering += [
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _with_details,
             _in_order,
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ]
@@ -75,6 +77,17 @@ def _on_one_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) ->
     """Line ends inside the event, which may come from a meter or a server, must not look like another event."""
     event["event"] = str(event.get("event", "")).replace("\r", "\\r").replace("\n", "\\n")
     return event
+
+
+def _without_details(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """`details` are the numbers that the sentence says already: people need them once, programs as fields."""
+    event.pop("details", None)
+    return event
+
+
+def _with_details(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    details = event.pop("details", None)
+    return {**event, **details} if isinstance(details, Mapping) else event
 
 
 def _in_order(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

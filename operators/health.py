@@ -16,10 +16,10 @@ Wire it to the outputs whose readings are meant to arrive: behind a `filter` nod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import bytewax.operators as op
 import structlog
@@ -42,7 +42,15 @@ log = structlog.get_logger()
 GRACE = timedelta(seconds=2)
 """How long the fleet's report waits for the reports of meters on other workers."""
 
-Clock = Callable[[], datetime]
+
+class Clock(Protocol):
+    """The host's time, aware UTC. A class, because Bytewax cannot take a Callable annotation apart on Python 3.10."""
+
+    def __call__(self) -> datetime:
+        """Now."""
+        ...
+
+
 State = dict[str, Any] | None
 
 
@@ -166,7 +174,7 @@ def log_report(_step_id: str, item: tuple[str, HealthReport]) -> None:
     """Log the fleet's report at INFO and a meter's at DEBUG."""
     report = item[1]
     say = log.info if report.meter == FLEET else log.debug
-    say(summary(report), meter=report.meter, **_counts(report))
+    say(summary(report), meter=report.meter, details=_counts(report))
 
 
 def summary(report: HealthReport) -> str:

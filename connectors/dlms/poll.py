@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -24,6 +24,7 @@ from connectors.dlms.with_list import ListCycle, WithList
 from model.errors import MeterError, PipelineError
 from model.messages import Cycle, ErrorKind, Outcome, RawValue, ReadError
 from model.settings.meter import MeterSettings
+from model.timestamps import utc_now
 
 SHORTEST_CYCLE_TIMEOUT = 30.0
 """Seconds a cycle may take at least, however short the interval: the first one also reads scalers and units."""
@@ -42,7 +43,7 @@ class _Attempt:
     asked: Sequence[Attribute] = ()
 
     def take(self, results: Sequence[AttributeResult]) -> None:
-        now = datetime.now(timezone.utc)
+        now = utc_now()
         for result in results:
             self.results[result.attribute] = result
             self.answered[result.attribute] = now
@@ -73,7 +74,7 @@ class MeterPoll:
 
     async def cycle(self, due: datetime) -> Cycle:
         """Read the meter once; whatever goes wrong is in the cycle, never raised."""
-        started, begun, before = datetime.now(timezone.utc), time.monotonic(), self._session.exchanges
+        started, begun, before = utc_now(), time.monotonic(), self._session.exchanges
         wait = self._backoff.remaining(begun)
         if wait > 0 and self._fault is not None:
             return failed_cycle(

@@ -10,7 +10,6 @@ import ssl
 import threading
 import time
 from collections import deque
-from datetime import datetime, timezone
 
 import structlog
 
@@ -25,13 +24,9 @@ from connectors.thingsboard.trouble import Trouble
 from connectors.thingsboard.wake import Wake
 from model.errors import StorageError
 from model.settings.thingsboard import ThingsBoardSettings
+from model.timestamps import utc_now
 
 log = structlog.get_logger()
-
-
-def utc_now() -> datetime:
-    """The host's time, aware UTC."""
-    return datetime.now(timezone.utc)
 
 
 class Session:

@@ -29,13 +29,13 @@ from connectors.thingsboard.outbox_schema import FILE_NAME
 from connectors.thingsboard.ownership import Ownership
 from connectors.thingsboard.payload import GATEWAY_ITSELF, Record
 from connectors.thingsboard.records import alert_records, reading_records, report_record, tags_record
-from connectors.thingsboard.session import Session, utc_now
+from connectors.thingsboard.session import Session
 from model.errors import StorageError
 from model.messages import FLEET, Alert, HealthReport, Reading
 from model.node import BuildContext, NodeType, Ports
 from model.settings.node import NodeSettings
 from model.settings.pipeline import PipelineSettings
-from model.timestamps import to_ms
+from model.timestamps import to_ms, utc_now
 
 PARTITION = "thingsboard"
 

@@ -60,9 +60,7 @@ def pipeline_of(meter_settings: list[dict[str, Any]], interval: float) -> Pipeli
         {
             "thingsboard": {"url": "embedded", "token": "t"},
             "templates": {"five": {"interval": interval, "read": {"voltage": "1-0:32.7.0", "energy": "1-0:1.8.0"}}},
-            "meters": [
-                {"connect": "sim://three-phase", "template": "five", "exchange_timeout": 0.5, "retries": 0, **m} for m in meter_settings
-            ],
+            "meters": [{"connect": "sim://three-phase", "template": "five", **m} for m in meter_settings],
             "nodes": [{"id": "meters", "type": "dlms-in"}],
         }
     )
@@ -116,7 +114,9 @@ def test_silent_and_babbling_meters_cost_the_healthy_ones_nothing(meters: Backgr
     names = [f"healthy{n}" for n in range(healthy)] + [f"silent{n}" for n in range(silent)] + [f"babbling{n}" for n in range(babbling)]
     behaviours = {name: Behaviour(silent=True) for name in names if name.startswith("silent")}
     behaviours |= {name: Behaviour(babble=20_000.0) for name in names if name.startswith("babbling")}
-    pipeline = pipeline_of([{"id": name} for name in names], interval=3.0)
+    pipeline = pipeline_of(
+        [{"id": name} | ({} if name.startswith("healthy") else {"exchange_timeout": 0.5}) for name in names], interval=3.0
+    )
     sink = Collected(stop, lambda cycles: all(len(cycles[f"healthy{n}"]) >= 4 for n in range(healthy)))
     run_main(flow_of(pipeline, meters, behaviours, sink, stop))
     for name in names:

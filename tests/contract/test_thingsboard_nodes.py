@@ -237,10 +237,13 @@ def test_a_restart_with_recovery_opens_the_session_again_and_repeats_no_receipt(
 
 READER = """
 import sys
+import time
 from pathlib import Path
+import structlog
 from connectors.thingsboard.receipts import ReceiptsSource
 from model.stop import Stop
 
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 partition = ReceiptsSource(Path(sys.argv[1]), Stop()).build_part("receipts", "receipts", None)
 print("ready", flush=True)
 seen = 0
@@ -248,6 +251,7 @@ while seen < int(sys.argv[2]):
     for meter, receipt in partition.next_batch():
         seen += receipt.readings
         print(meter, receipt.readings, flush=True)
+    time.sleep(0.05)  # Bytewax asks ten times a second
 partition.close()
 """
 

@@ -6,7 +6,7 @@ from connectors.dlms.backoff import REFUSED_JITTER, REFUSED_MIN, Backoff
 from connectors.dlms.events import Attribute
 from connectors.dlms.plan import plan_reads
 from connectors.dlms.reply_timer import ReplyTimer
-from connectors.dlms.source import Schedule
+from connectors.dlms.schedule import Schedule
 from model.settings.template import ReadSettings
 
 VOLTAGE = bytes([1, 0, 32, 7, 0, 255])

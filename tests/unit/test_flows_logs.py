@@ -143,3 +143,13 @@ LETTERS = st.characters(exclude_characters="*")
 @given(st.text(LETTERS, min_size=4, max_size=20), st.text(LETTERS, max_size=20), st.text(LETTERS, max_size=20))
 def test_no_text_keeps_a_secret(secret, before, after):
     assert secret not in SecretMask([secret]).text(before + secret + after)
+
+
+def test_details_are_fields_for_programs_and_left_to_the_sentence_for_people():
+    programs, people = io.StringIO(), io.StringIO()
+    for stream, form in ((programs, "json"), (people, "human")):
+        configure_logs(LogSettings(format=form), [], stream)
+        structlog.get_logger("here").info("cycles 10", meter="*", details={"cycles": 10})
+    assert json.loads(lines(programs)[0])["cycles"] == 10
+    assert "details" not in programs.getvalue() + people.getvalue()
+    assert "cycles=" not in people.getvalue()

@@ -447,7 +447,7 @@ def test_the_log_line() -> None:
         log_report("health.log", ("m1", report("m1")))
     assert [(entry["log_level"], entry["meter"]) for entry in logs] == [("info", FLEET), ("debug", "m1")]
     assert logs[0]["event"] == line
-    assert logs[0]["cycles"] == 100
+    assert logs[0]["details"]["cycles"] == 100
 
 
 def test_a_window_without_anything_has_a_line_too() -> None:

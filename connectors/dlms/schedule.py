@@ -1,0 +1,128 @@
+"""When a meter is polled: on a grid of due times, kept on the background loop.
+
+The schedule does not depend on the dataflow's worker. A worker may stand still for seconds (a slow disk under the outbox,
+a long epoch); the meters are read meanwhile, and what was read waits to be taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from datetime import datetime, timedelta
+
+from connectors.dlms.poll import MeterPoll, failed_cycle
+from model.messages import Cycle, ErrorKind, ReadError
+from model.timestamps import utc_now
+
+MOST_WAITING = 1000
+"""Cycles that wait to be taken; a meter whose flow takes nothing any more is not read until it does."""
+
+FULL_PAUSE = 1.0
+"""Seconds between two looks whether something was taken."""
+
+_OVERRUN = ReadError(
+    None,
+    ErrorKind.TIMEOUT,
+    "skipped: the cycle before was still running",
+    "lengthen interval or read fewer attributes: this meter or its line is slower than its schedule",
+)
+
+
+class Schedule:
+    """When cycles are due: a grid of `interval` seconds that starts at `first`, in monotonic time.
+
+    A cycle that ran past the next due time is followed at once; due times that passed entirely are counted as skipped.
+    """
+
+    def __init__(self, first: float, interval: float) -> None:
+        self._next = first
+        self._interval = interval
+
+    @property
+    def next_due(self) -> float:
+        """Monotonic time of the next due cycle."""
+        return self._next
+
+    def skipped(self, now: float) -> list[float]:
+        """Due times that are over, each by a whole interval or more, and will not be served; they are taken off."""
+        missed: list[float] = []
+        while now >= self._next + self._interval:
+            missed.append(self.take())
+        return missed
+
+    def take(self) -> float:
+        """Take off and return the next due time."""
+        due, self._next = self._next, self._next + self._interval
+        return due
+
+
+class ScheduledPoll:
+    """Polls one meter on its schedule until it is stopped, then releases the association.
+
+    `run` lives on the background loop; everything else may be called from any thread.
+
+    :arg meter: the meter's id.
+    :arg poll: reads one cycle.
+    :arg schedule: when.
+    """
+
+    def __init__(self, meter: str, poll: MeterPoll, schedule: Schedule) -> None:
+        self._meter = meter
+        self._poll = poll
+        self._schedule = schedule
+        self._ready: deque[Cycle] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped = asyncio.Event()
+        self._stopping = False
+        self._reading = False
+
+    async def run(self) -> None:
+        """Poll until `stop`."""
+        self._loop = asyncio.get_running_loop()
+        while not self._stopping:
+            if len(self._ready) >= MOST_WAITING:
+                await self._pause(FULL_PAUSE)
+                continue
+            now = time.monotonic()
+            for due in self._schedule.skipped(now):
+                moment = _wall_clock(due)
+                self._ready.append(failed_cycle(self._meter, moment, moment, _OVERRUN))
+            if now < self._schedule.next_due:
+                await self._pause(self._schedule.next_due - now)
+                continue
+            self._reading = True
+            cycle = await self._poll.cycle(_wall_clock(self._schedule.take()))
+            self._reading = False
+            if cycle.values or not self._stopping:
+                self._ready.append(cycle)
+        await self._poll.close()
+
+    def take(self) -> list[Cycle]:
+        """The cycles that are finished, oldest first; each is given once."""
+        cycles = []
+        while self._ready:
+            cycles.append(self._ready.popleft())
+        return cycles
+
+    def idle_for(self) -> float:
+        """Seconds in which no cycle can become ready."""
+        return 0.0 if self._reading or self._ready else max(0.0, self._schedule.next_due - time.monotonic())
+
+    def stop(self) -> None:
+        """Let the running exchange end, release the association, then end `run`."""
+        self._stopping = True
+        self._poll.stop()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stopped.set)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopped.wait(), seconds)
+        except asyncio.TimeoutError:
+            return
+
+
+def _wall_clock(due: float) -> datetime:
+    """The UTC time of a monotonic due time, as the clock stands now."""
+    return utc_now() + timedelta(seconds=due - time.monotonic())
