@@ -2,7 +2,7 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
-LINT := model operators connectors flows simulator commands tests bench
+SCHEMA_SOURCES := $(shell find model operators connectors flows -name "*.py")
 
 .PHONY: run test lint format bench lock clean
 
@@ -36,7 +36,7 @@ lock: $(VENV)/dev.stamp
 clean:
 	rm -rf $(VENV) pipeline.schema.json .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-pipeline.schema.json: $(wildcard model/settings/*.py operators/*.py connectors/*/*.py flows/schema.py) | $(VENV)/run.stamp
+pipeline.schema.json: $(SCHEMA_SOURCES) | $(VENV)/run.stamp
 	@$(PY) -m flows.schema $@
 
 $(VENV)/run.stamp: requirements.lock | $(PY)

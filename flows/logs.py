@@ -9,13 +9,14 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, TextIO
 
 import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import Processor
 
+from model.settings.meter import password_octets
 from model.settings.pipeline import LogSettings
 
 MASK = "***"
@@ -25,57 +26,74 @@ _SHORTEST = 4
 
 _CHATTY = ("asyncio", "concurrent.futures")
 
+_SHARED: Sequence[Processor] = (
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.PositionalArgumentsFormatter(),
+    structlog.processors.StackInfoRenderer(),
+    structlog.processors.format_exc_info,
+)
+"""What happens to every event, ours or a library's, before it is rendered."""
+
 
 def configure_logs(settings: LogSettings, secrets: Iterable[str], stream: TextIO | None = None) -> None:
     """Route all logs of this process to `stream`, stderr where left out.
 
     :arg secrets: texts that must never appear, in the clear, escaped, or in hex.
     """
-    stream = sys.stderr if stream is None else stream
-    human = settings.format == "human" or (settings.format == "auto" and stream.isatty())
-    mask = SecretMask(secrets)
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.PositionalArgumentsFormatter(),
-        structlog.processors.StackInfoRenderer(),
-        structlog.processors.format_exc_info,
-    ]
-    rendering: list[Processor] = [ProcessorFormatter.remove_processors_meta, mask]
-    if human:
-        rendering += [
-            structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
-            _on_one_line,
-            _without_details,
-            structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback),
-        ]
-    else:
-        rendering += [
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _with_details,
-            _in_order,
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ]
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(ProcessorFormatter(foreign_pre_chain=shared, processors=rendering))
     level = logging.getLevelName(settings.level.upper())
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [_handler(settings, SecretMask(secrets), sys.stderr if stream is None else stream)]
     root.setLevel(level)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(max(level, logging.INFO))
     structlog.configure(
-        processors=[*shared, ProcessorFormatter.wrap_for_formatter],
+        processors=[*_SHARED, ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
 
 
+def _handler(settings: LogSettings, mask: SecretMask, stream: TextIO) -> logging.Handler:
+    """Writes events to `stream` in the form that `settings` asks for."""
+    human = settings.format == "human" or (settings.format == "auto" and stream.isatty())
+    form = _for_people(colors=stream.isatty()) if human else _for_programs()
+    handler = logging.StreamHandler(stream)
+    processors: list[Processor] = [ProcessorFormatter.remove_processors_meta, mask, *form]
+    handler.setFormatter(ProcessorFormatter(foreign_pre_chain=_SHARED, processors=processors))
+    return handler
+
+
+def _for_people(*, colors: bool) -> list[Processor]:
+    return [
+        structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
+        _on_one_line,
+        _without_details,
+        structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0),
+    ]
+
+
+def _for_programs() -> list[Processor]:
+    return [
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _with_details,
+        _in_order,
+        structlog.processors.JSONRenderer(ensure_ascii=False),
+    ]
+
+
 def _on_one_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Line ends inside the event, which may come from a meter or a server, must not look like another event."""
+    """Line ends inside the event, which may come from a meter or a server, must not look like another event.
+
+    Tracebacks become fields with other names: the renderer would put `exception` and `stack` on lines of their own.
+    """
     event["event"] = str(event.get("event", "")).replace("\r", "\\r").replace("\n", "\\n")
+    for name, field in (("exception", "traceback"), ("stack", "called_from")):
+        text = event.pop(name, None)
+        if text:
+            event[field] = text  # which the renderer writes as a Python literal, line ends escaped
     return event
 
 
@@ -129,10 +147,8 @@ def _forms(secret: str) -> set[str]:
 
 
 def _octets(secret: str) -> bytes:
-    """What goes over the wire for `secret`: of hex:0102, the bytes it stands for."""
-    if secret.startswith("hex:"):
-        try:
-            return bytes.fromhex(secret[4:])
-        except ValueError:
-            pass
-    return secret.encode("utf-8", "surrogatepass")
+    """What goes over the wire for `secret`, also for one that no meter would take."""
+    try:
+        return password_octets(secret)
+    except ValueError:
+        return secret.encode("utf-8", "surrogatepass")

@@ -6,6 +6,7 @@ meter times a power of ten, never a binary float (a Decimal prints as 300.001, a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -201,7 +202,8 @@ class HealthReport:
         if not self.read_times:
             return None
         ranked = sorted(self.read_times)
-        return ranked[min(len(ranked) - 1, int(quantile * len(ranked)))]
+        rank = math.ceil(round(quantile * len(ranked), 9))  # rounded: 0.07 * 100 is a little more than 7
+        return ranked[min(max(rank, 1), len(ranked)) - 1]
 
     def age(self) -> float | None:
         """Seconds from the last good reading to the end of the window; None if there never was one."""

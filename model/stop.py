@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import time
+from collections.abc import Callable
 
 
 class Stop:
@@ -13,12 +14,26 @@ class Stop:
     """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._requested_at: float | None = None
+        self._told: list[Callable[[], None]] = []
 
     def request(self) -> None:
-        """Ask everything in this process to finish."""
-        self._event.set()
+        """Ask everything in this process to finish; only the first call counts. Runs in a signal handler."""
+        if self._requested_at is None:
+            self._requested_at = time.monotonic()
+            for tell in self._told:
+                tell()
 
     def requested(self) -> bool:
         """Whether the process has been asked to finish."""
-        return self._event.is_set()
+        return self._requested_at is not None
+
+    def elapsed(self) -> float:
+        """Seconds since the request, 0.0 before it: all who finish share one deadline."""
+        return 0.0 if self._requested_at is None else time.monotonic() - self._requested_at
+
+    def on_request(self, tell: Callable[[], None]) -> None:
+        """Call `tell` when the stop is requested, at once where it already is; it must be quick and must not raise."""
+        self._told.append(tell)
+        if self.requested():
+            tell()

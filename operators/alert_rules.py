@@ -14,10 +14,10 @@ from typing import Any, Protocol
 from pydantic import Field, model_validator
 
 from model.messages import FLEET, Alert, ErrorKind, HealthReport, Severity
+from model.percent import percent_text
 from model.settings.base import Duration
 from model.settings.node import NodeSettings
 from model.timestamps import from_ms, to_ms
-from operators.percent import percent
 
 VERSION = 1
 """Of the state; another version is not read."""
@@ -137,7 +137,7 @@ class PublishRate:
             "read but not acknowledged by ThingsBoard": with_values - published,
         }
         parts = ", ".join(f"{count} {where}" for where, count in losses.items() if count)
-        evidence = f"{published} of {cycles} cycles published ({percent(published, cycles)})" + (f": {parts}" if parts else "")
+        evidence = f"{published} of {cycles} cycles published ({percent_text(published, cycles)})" + (f": {parts}" if parts else "")
         return Verdict(severity, rate >= self._settings.publish_clear, evidence, _publish_remedy(losses))
 
     def state(self) -> Any:

@@ -24,10 +24,10 @@ from bytewax.operators import KeyedStream
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from pydantic import Field
 
+from model.loading.fields import secrets_in
 from model.messages import Alert, Cycle, HealthReport, Message, RawValue, ReadError, Reading, Receipt, Rejection
 from model.node import BuildContext, NodeType, Ports
 from model.settings.node import NodeSettings
-from model.settings.pipeline import PipelineSettings
 from operators.patterns import KeyPattern, matches_any
 
 MASK = "***"
@@ -52,13 +52,6 @@ class DebugSettings(NodeSettings):
     )
 
 
-def secrets_of(pipeline: PipelineSettings) -> set[str]:
-    """The tokens and passwords that pipeline.yaml holds."""
-    thingsboard = pipeline.thingsboard
-    held = [thingsboard.token, thingsboard.password, *(meter.password for meter in pipeline.meters)]
-    return {secret.get_secret_value() for secret in held if secret is not None} - {""}
-
-
 class Redaction:
     """Turns messages into what may be logged.
 
@@ -68,7 +61,7 @@ class Redaction:
 
     def __init__(self, patterns: Sequence[str], secrets: Iterable[str]) -> None:
         self._patterns = tuple(patterns)
-        self._secrets = frozenset(secrets)
+        self._secrets = frozenset(secret for secret in secrets if secret)
         within = sorted((secret for secret in self._secrets if len(secret) >= SHORTEST_SECRET), key=len, reverse=True)
         self._within = re.compile("|".join(re.escape(secret) for secret in within)) if within else None
 
@@ -191,7 +184,7 @@ def debug(step_id: str, *ups: KeyedStream[Any], sink: LogSink) -> None:
 
 
 def _build(ctx: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
-    redaction = Redaction(ctx.settings.redact, secrets_of(ctx.pipeline))
+    redaction = Redaction(ctx.settings.redact, secrets_in(ctx.pipeline))
     debug(ctx.node_id, *inputs, sink=LogSink(ctx.node_id, ctx.settings, redaction))
     return {}
 

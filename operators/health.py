@@ -29,13 +29,13 @@ from pydantic import Field
 
 from model.messages import FLEET, Cycle, HealthReport, Reading, Receipt, Rejection
 from model.node import MAIN, BuildContext, NodeType, Ports
+from model.percent import percent_text
 from model.settings.base import Duration
 from model.settings.node import NodeSettings
 from model.timestamps import utc_now
 from operators import health_fleet, health_window
 from operators.health_fleet import FleetWindows
 from operators.health_window import HealthInput, MeterWindows, WindowGrid
-from operators.percent import percent
 
 log = structlog.get_logger()
 
@@ -183,7 +183,7 @@ def summary(report: HealthReport) -> str:
     return " | ".join(
         (
             f"cycles {report.cycles}",
-            f"published {report.cycles_published} ({percent(report.cycles_published, report.cycles)})",
+            f"published {report.cycles_published} ({percent_text(report.cycles_published, report.cycles)})",
             f"ok {report.ok} partial {report.partial} failed {report.failed}",
             f"readings {report.readings}",
             f"rejected {report.rejected}",

@@ -49,6 +49,9 @@ from operators.verdicts import Verdict, Verdicts, split_verdicts
 RULE = "map"
 """The rule named in every rejection of this node."""
 
+_LARGEST = Decimal("1E+300")
+"""ThingsBoard keeps a number that is no 64-bit integer as a double."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -224,19 +227,42 @@ def _unfit(after: Any, before: Reading) -> str | None:
         return f"{type(after).__name__}, expected a Reading, a list of them, or None"
     if after.meter != before.meter:
         return f"a reading of meter {after.meter!r}; the meter must stay the same"
-    if not isinstance(after.key, str) or not after.key:
+    if not _is_text(after.key) or not after.key:
         return f"the key {after.key!r}, expected text"
     if not isinstance(after.value, (int, Decimal, str)):
         return f"a value of type {type(after.value).__name__} for {after.key!r}, expected int, Decimal, str or bool"
+    if isinstance(after.value, str) and not _is_text(after.value):
+        return f"the value {after.value!r} for {after.key!r}, expected text in Unicode"
     if isinstance(after.value, Decimal) and not after.value.is_finite():
         return f"{after.value} for {after.key!r}, expected a finite number"
-    if not (after.unit is None or isinstance(after.unit, str)):
+    if not isinstance(after.value, str) and not -_LARGEST <= after.value <= _LARGEST:
+        return f"a number beyond {_LARGEST:E} for {after.key!r}; ThingsBoard cannot hold it"
+    if not (after.unit is None or _is_text(after.unit)):
         return f"the unit {after.unit!r} for {after.key!r}, expected text or None"
     if not (_is_utc(after.ts) and _is_utc(after.read_at)):
         return f"the times {after.ts!s} and {after.read_at!s} for {after.key!r}, expected datetimes with timezone.utc"
     if after.ts.microsecond % 1000:
         return f"the timestamp {after.ts.isoformat()} for {after.key!r}, expected whole milliseconds"
+    if not isinstance(after.origin, Origin):
+        return f"the origin {after.origin!r} for {after.key!r}, expected an Origin, such as Origin.POLL"
+    if not _are_tags(after.tags):
+        return f"the tags {after.tags!r} for {after.key!r}, expected a tuple of pairs of text"
     return None
+
+
+def _is_text(value: Any) -> bool:
+    """Whether `value` is text that can be written as UTF-8: lone surrogates cannot."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _are_tags(tags: Any) -> bool:
+    return isinstance(tags, tuple) and all(isinstance(tag, tuple) and len(tag) == 2 and all(map(_is_text, tag)) for tag in tags)
 
 
 def _is_utc(moment: Any) -> bool:

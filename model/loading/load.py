@@ -15,7 +15,9 @@ from model.errors import ConfigurationError, PipelineError, Problem
 from model.loading.document import Document, Location, read_yaml
 from model.loading.fields import empty_keys, path_locations, secret_locations, secrets_in
 from model.loading.fleet import check_fleet
+from model.loading.links import configured_twice, shared_links
 from model.loading.meters_file import read_meters_file
+from model.loading.reading_nodes import read_by_nobody, read_twice, reading_nodes, reading_nothing
 from model.loading.secret_files import read_secret_files, resolve_paths
 from model.loading.substitution import substitute
 from model.loading.translation import validate
@@ -102,6 +104,7 @@ class _Loading:
         self.problems: list[Problem] = []
         self.missing: set[Location] = set()
         self.hidden: set[Location] = set()
+        self.all_meters_known = True
 
     def run(self) -> Loaded:
         """The configuration, after all steps."""
@@ -113,8 +116,13 @@ class _Loading:
         self.problems += problems
         nodes = {vertex.id: self._node_settings(vertex) for vertex in vertices}
         self.problems += check_fleet(self.document)
-        self._check_meters(settings)
+        meters = self._meters(settings)
+        self._check_links(meters)
         self.problems += check_wires(self.document, vertices, self.node_types)
+        readers = reading_nodes(vertices, nodes, (meter.id for meter in meters.values()))
+        self.problems += read_twice(self.document, readers)
+        if meters and self.all_meters_known:
+            self.problems += reading_nothing(self.document, readers)
         if self.problems or settings is None:
             raise ConfigurationError(_in_order(self.problems, self.document.file))
         return Loaded(
@@ -122,7 +130,16 @@ class _Loading:
             settings=settings,
             nodes=_ordered(self.document, vertices, nodes),
             secrets=frozenset(secret for value in (settings, *nodes.values()) for secret in secrets_in(value) if secret),
-            warnings=tuple(unseen_rejections(self.document, vertices)),
+            warnings=tuple(
+                _in_order(
+                    [
+                        *unseen_rejections(self.document, vertices),
+                        *read_by_nobody(self.document, vertices, readers, [meter.id for meter in settings.meters]),
+                        *shared_links(self.document, meters),
+                    ],
+                    self.document.file,
+                )
+            ),
         )
 
     def _substitute(self, parts: Iterable[Location]) -> None:
@@ -143,6 +160,7 @@ class _Loading:
             remedy = "the path is relative to the folder of this file"
             problems = [self.document.problem(_METERS_FILE, f"meters_file {path}: {problem.what}", remedy) for problem in problems]
         self.problems += problems
+        self.all_meters_known = not problems
         start = len(meters or [])
         self.document.append(more, _METERS)
         self._substitute((*_METERS, start + index) for index in range(len(more.data)))
@@ -169,14 +187,23 @@ class _Loading:
             with suppress(KeyError, TypeError, PipelineError):
                 yield self.node_types[node["type"]].settings, ("nodes", index, "settings")
 
-    def _check_meters(self, settings: PipelineSettings | None) -> None:
-        """Ask `check_meter` about every meter that is right by itself, also when something else is wrong."""
-        meters = settings.meters if settings is not None else self.document.get(_METERS)
-        for index, entry in enumerate(meters if isinstance(meters, list) else []):
+    def _meters(self, settings: PipelineSettings | None) -> dict[int, MeterSettings]:
+        """The meters that are right by themselves, by their place in the list, also when something else is wrong."""
+        if settings is not None:
+            return dict(enumerate(settings.meters))
+        entries = self.document.get(_METERS)
+        meters = {}
+        for index, entry in enumerate(entries if isinstance(entries, list) else []):
             try:
-                meter = MeterSettings.model_validate(entry)
+                meters[index] = MeterSettings.model_validate(entry)
             except ValidationError:
-                continue
+                self.all_meters_known = False
+        return meters
+
+    def _check_links(self, meters: Mapping[int, MeterSettings]) -> None:
+        """Ask `check_meter` about every meter, and compare their links."""
+        self.problems += configured_twice(self.document, meters)
+        for index, meter in meters.items():
             try:
                 self.check_meter(meter)
             except ValueError as error:

@@ -20,6 +20,7 @@ from model.node import MAIN, NodeType
 _ONE_OF_A_KIND: Mapping[str, str] = {
     "thingsboard-out": "ThingsBoard allows one session per token, and the second would end the first",
     "receipts-in": "every receipt would be counted twice",
+    "archive-out": "the archive is one file, and a file takes one writer",
 }
 
 
@@ -196,7 +197,7 @@ def _repeated_types(document: Document, vertices: list[Vertex]) -> Iterator[Prob
             continue
         other = first.setdefault(vertex.type.name, vertex)
         if other is not vertex:
-            what = f"node {vertex.id}: there is already a {vertex.type.name} node, {other.id}"
+            what = f"node {vertex.id}: there is already a node of type {vertex.type.name}, {other.id}"
             remedy = f"keep one of them, with the inputs of both: {_ONE_OF_A_KIND[vertex.type.name]}"
             yield document.problem((*vertex.location, "type"), what, remedy)
 

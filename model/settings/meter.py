@@ -7,11 +7,31 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from model.settings.base import Duration, Identifier, Settings
-from model.settings.template import ReadSettings
+from model.settings.base import Duration, Identifier, Interval, Settings
+from model.settings.template import Overrides
 
 LONGEST_PASSWORD = 128
 """Bytes: what fits into an AARQ together with everything else."""
+
+
+_HEX = "hex:"
+
+
+def password_octets(text: str) -> bytes:
+    """What goes over the wire for a password: the text in UTF-8, or of hex:0102 the bytes it stands for.
+
+    :raises ValueError: when hex: is not followed by pairs of hexadecimal digits, or the text is not Unicode; the
+        message does not show it.
+    """
+    if not text.startswith(_HEX):
+        try:
+            return text.encode()
+        except UnicodeEncodeError:
+            raise ValueError("the password is not valid UTF-8; write it as hex: and the bytes in hexadecimal") from None
+    try:
+        return bytes.fromhex(text.removeprefix(_HEX))
+    except ValueError:
+        raise ValueError("a password that begins with hex: must go on with pairs of hexadecimal digits") from None
 
 
 class MeterSettings(Settings):
@@ -36,8 +56,8 @@ class MeterSettings(Settings):
         default=None, description="Password for low; write ${METER_PASSWORD} or file:/path. hex:0102 for bytes."
     )
     template: Identifier = Field(description="What to read, a name from `templates`.")
-    interval: Duration | None = Field(default=None, description="Overrides the template's interval.")
-    overrides: dict[str, ReadSettings | None] = Field(
+    interval: Interval | None = Field(default=None, description="Overrides the template's interval.")
+    overrides: Overrides = Field(
         default_factory=dict, description="Keys to read besides or instead of the template's; null leaves one out."
     )
     device_name: str | None = Field(default=None, min_length=1, description="Device in ThingsBoard; the id where left out.")
@@ -72,7 +92,7 @@ class MeterSettings(Settings):
             port = parts.port
         except ValueError:
             port = None
-        if parts.scheme != "tcp" or not parts.hostname or port is None:
+        if parts.scheme != "tcp" or not parts.hostname or not port:
             raise ValueError(
                 f"{connect!r} is not a link; write tcp://host:port (port 1 to 65535), or sim://three-phase for a virtual meter"
             )
@@ -93,13 +113,7 @@ class MeterSettings(Settings):
     def _usable_password(cls, password: SecretStr | None) -> SecretStr | None:
         if password is None:
             return None
-        text = password.get_secret_value()
-        if text.startswith("hex:"):
-            try:
-                bytes.fromhex(text.removeprefix("hex:"))
-            except ValueError:
-                raise ValueError("a password that begins with hex: must go on with pairs of hexadecimal digits") from None
-        if len(text.encode()) > LONGEST_PASSWORD:
+        if len(password_octets(password.get_secret_value())) > LONGEST_PASSWORD:
             raise ValueError(f"the password is longer than {LONGEST_PASSWORD} bytes")
         return password
 
@@ -110,6 +124,10 @@ class MeterSettings(Settings):
         if self.authentication == "none" and self.password is not None:
             raise ValueError("a password is given but authentication is none; write authentication: low, or remove the password")
         return self
+
+    def password_bytes(self) -> bytes | None:
+        """The password as it goes over the wire; None without one."""
+        return None if self.password is None else password_octets(self.password.get_secret_value())
 
     @property
     def device(self) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any, TypeVar, Union
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from model.obis import parse_logical_name
-from model.settings.base import Duration, Settings
+from model.settings.base import Interval, Settings
 
 REGISTER = 3
 
@@ -49,8 +49,24 @@ class ReadSettings(Settings):
         return parse_logical_name(self.obis)
 
 
+_Read = TypeVar("_Read", bound="ReadSettings | None")
+
+
+def _named(reads: dict[str, _Read]) -> dict[str, _Read]:
+    if not all(key.strip() for key in reads):
+        raise ValueError("a key is empty; give every value a name, such as voltage_l1")
+    return reads
+
+
+Reads = Annotated[dict[str, ReadSettings], AfterValidator(_named)]
+"""Key -> what to read."""
+
+Overrides = Annotated[dict[str, Union[ReadSettings, None]], AfterValidator(_named)]
+"""Key -> what to read, or None to leave the key out."""
+
+
 class TemplateSettings(Settings):
     """What to read from meters of one kind."""
 
-    interval: Duration = Field(default=60.0, description="Time from the start of one cycle to the start of the next.")
-    read: dict[str, ReadSettings] = Field(min_length=1, description="Key -> what to read.")
+    interval: Interval = Field(default=60.0, description="Time from the start of one cycle to the start of the next.")
+    read: Reads = Field(min_length=1, description="Key -> what to read.")

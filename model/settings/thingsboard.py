@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -12,12 +12,38 @@ from model.settings.base import Duration, Settings
 
 EMBEDDED = "embedded"
 
+LEAST_BATCH = 1_024
+"""Bytes: a packet of less hardly holds a device name and one reading."""
+
+
+def _no_truth_value(value: Any) -> Any:
+    """Refuses true and false (yes, no, on, off in YAML), which Python would take for 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("true and false are not numbers; write a number")
+    return value
+
 
 class OutboxSettings(Settings):
     """How readings wait on disk until ThingsBoard has acknowledged them."""
 
-    batch_bytes: int = Field(default=0, ge=0, description="Upper limit of one packet; 0 asks the server (65,536 unless it says otherwise).")
+    batch_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Bytes up to which records are packed together, at least 1,024; 0 asks the server (65,536 unless it says otherwise).",
+    )
     keep_receipts: Duration = Field(default=86400.0, description="How long acknowledgements are kept for receipts-in.")
+
+    @field_validator("batch_bytes", "keep_receipts", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        return _no_truth_value(value)
+
+    @field_validator("batch_bytes")
+    @classmethod
+    def _holds_a_record(cls, size: int) -> int:
+        if 0 < size < LEAST_BATCH:
+            raise ValueError(f"batch_bytes {size} is too small for a packet; write 0 to ask the server, or at least {LEAST_BATCH}")
+        return size
 
 
 class ThingsBoardSettings(Settings):
@@ -42,7 +68,9 @@ class ThingsBoardSettings(Settings):
     ca_file: Path | None = Field(default=None, description="PEM file of a private certificate authority, for mqtts.")
     client_cert: Path | None = Field(default=None, description="PEM file of the client certificate, for mutual TLS.")
     client_key: Path | None = Field(default=None, description="PEM file of the client certificate's key.")
-    gateway_device: str = Field(default="gateway", description="Name under which fleet reports and alerts are shown in logs.")
+    gateway_device: str = Field(
+        default="gateway", description="Name of the gateway's own device in the built-in stand-in; elsewhere the token says it."
+    )
     outbox: OutboxSettings = OutboxSettings()
 
     @field_validator("url")
@@ -55,8 +83,25 @@ class ThingsBoardSettings(Settings):
             raise ValueError(f"{url!r} is not a ThingsBoard address; write mqtt://host:1883, mqtts://host:8883 or embedded")
         if parts.username or parts.password:
             raise ValueError("the url must not carry credentials; put the access token in `token`")
-        _ = parts.port  # raises ValueError when out of range
+        if parts.port == 0:  # `port` raises ValueError when out of range
+            raise ValueError("port 0 cannot be connected to; MQTT is usually at 1883, or at 8883 with mqtts://")
+        if parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise ValueError(f"the url names a host and a port only; remove everything behind {parts.scheme}://{parts.netloc}")
         return url
+
+    @field_validator("keep_alive", "ack_timeout", "inflight", "reconnect_min", "reconnect_max", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        return _no_truth_value(value)
+
+    @model_validator(mode="after")
+    def _encrypted_if_it_looks_so(self) -> ThingsBoardSettings:
+        files = [name for name in ("ca_file", "client_cert", "client_key") if getattr(self, name) is not None]
+        if files and self.url.startswith("mqtt://"):
+            raise ValueError(f"mqtt:// is not encrypted; write mqtts://, or remove {' and '.join(files)}")
+        if self.password is not None and self.username is None:
+            raise ValueError("password without username; add username, or remove password to use the token alone")
+        return self
 
     @model_validator(mode="after")
     def _certificate_and_key(self) -> ThingsBoardSettings:

@@ -72,6 +72,19 @@ def test_an_exception_is_part_of_its_event():
     assert "ValueError: ***" in json.loads(line)["exception"]
 
 
+@pytest.mark.parametrize("logger", [structlog.get_logger, logging.getLogger])
+def test_people_get_an_exception_on_the_line_of_its_event(logger):
+    stream = io.StringIO()
+    configure_logs(LogSettings(format="human"), [SECRET], stream)
+    try:
+        raise ValueError(f"{SECRET}\nERROR: forged")
+    except ValueError:
+        logger("here").exception("failed", stack_info=True)
+    (line,) = lines(stream)
+    assert line.index("failed") < line.index("Traceback (most recent call last):") < line.index("ValueError: ***\\nERROR: forged")
+    assert "called_from" in line
+
+
 def test_libraries_that_use_logging_take_the_same_way():
     stream = io.StringIO()
     configure_logs(LogSettings(level="warning"), [SECRET], stream)

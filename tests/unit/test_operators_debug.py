@@ -13,6 +13,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSource, cluster_main, run_main
 from structlog.testing import capture_logs
 
+from model.loading.fields import secrets_in
 from model.messages import (
     FLEET,
     Alert,
@@ -32,7 +33,7 @@ from model.messages import (
 from model.node import BuildContext
 from model.settings.pipeline import PipelineSettings
 from model.stop import Stop
-from operators.debug import MASK, MOST_ITEMS, NODE, DebugSettings, RateLimit, Redaction, secrets_of
+from operators.debug import MASK, MOST_ITEMS, NODE, DebugSettings, RateLimit, Redaction
 
 TS = datetime(2024, 3, 1, 12, tzinfo=timezone.utc)
 READING = Reading("m1", "voltage", Decimal("230.10"), "V", TS, Origin.POLL, TS, (("site", "lab"), ("api_token", "abc")))
@@ -58,7 +59,7 @@ PIPELINE = PipelineSettings.model_validate(
 
 
 def redaction() -> Redaction:
-    return Redaction(DebugSettings().redact, secrets_of(PIPELINE))
+    return Redaction(DebugSettings().redact, secrets_in(PIPELINE))
 
 
 def test_accepts_every_message_type() -> None:

@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.messages import FLEET, Cycle, ErrorKind, HealthReport, Origin, Outcome, ReadError, Reading, Receipt, Rejection
+from model.percent import percent_text
 from operators.health import FleetHealth, HealthSettings, MeterHealth, health, log_report, summary
 from operators.health_fleet import FleetWindows
 from operators.health_window import READ_TIMES_MAX, MeterWindows, Sample, WindowGrid
-from operators.percent import percent
 
 GRID = WindowGrid(length=60_000, wait=5_000)
 FLEET_GRID = WindowGrid(length=60_000, wait=7_000)
@@ -439,7 +439,7 @@ def test_the_log_line() -> None:
     fleet = replace(fleet, read_times=tuple(0.70 + i / 100 for i in range(52)), last_good=at(56))
     line = (
         "cycles 100 | published 98 (98 %) | ok 98 partial 0 failed 2 | readings 490 | rejected 0"
-        " | read p50 0.96 s p95 1.19 s | oldest good 4 s"
+        " | read p50 0.95 s p95 1.19 s | oldest good 4 s"
     )
     assert summary(fleet) == line
     with structlog.testing.capture_logs() as logs:
@@ -461,7 +461,7 @@ def test_a_window_without_anything_has_a_line_too() -> None:
     [(1, 1, "100 %"), (9999, 10000, "99.9 %"), (0, 7, "0 %"), (96, 10900, "0.8 %"), (0, 0, "-")],
 )
 def test_percent_never_rounds_up(part: int, whole: int, text: str) -> None:
-    assert percent(part, whole) == text
+    assert percent_text(part, whole) == text
 
 
 @pytest.mark.parametrize("bad", [{"window": "0s"}, {"window": "500ms"}, {"window": "2d"}, {"wait": 0}, {"windows": "60s"}])

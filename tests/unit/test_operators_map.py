@@ -250,6 +250,18 @@ def _returns(change: dict[str, Any]) -> Callable[[Reading], Any]:
         (_returns({"read_at": TS.astimezone(timezone(timedelta(hours=1)))}), "the times 2024-03-01 12:00:00.123000+00:00 and"),
         (_returns({"ts": STARTED}), "the timestamp 2024-03-01T12:00:00.123456+00:00 for 'voltage_l1', expected whole milliseconds"),
         (_returns({"ts": "yesterday"}), "the times yesterday and"),
+        (_returns({"read_at": None}), "the times 2024-03-01 12:00:00.123000+00:00 and None"),
+        (_returns({"origin": "poll"}), "the origin 'poll' for 'voltage_l1', expected an Origin"),
+        (_returns({"tags": None}), "the tags None for 'voltage_l1', expected a tuple of pairs of text"),
+        (_returns({"tags": {"site": "x"}}), "the tags {'site': 'x'} for 'voltage_l1'"),
+        (_returns({"tags": [("site", "x")]}), "the tags [('site', 'x')] for 'voltage_l1'"),
+        (_returns({"tags": (("site", 5),)}), "the tags (('site', 5),) for 'voltage_l1'"),
+        (_returns({"tags": ("ab",)}), "the tags ('ab',) for 'voltage_l1'"),
+        (_returns({"key": None}), "the key None"),
+        (_returns({"key": "\ud800"}), "the key '\\ud800'"),
+        (_returns({"value": "\ud800"}), "the value '\\ud800' for 'voltage_l1', expected text in Unicode"),
+        (_returns({"value": Decimal("1E+9999999")}), "a number beyond 1E+300 for 'voltage_l1'"),
+        (_returns({"value": 10**5000}), "a number beyond 1E+300 for 'voltage_l1'"),
     ],
 )
 def test_callable_that_returns_something_unfit_is_a_rejection(function: Any, fault: str, user_module: Callable[[Any], str]) -> None:

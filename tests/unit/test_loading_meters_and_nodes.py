@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import Field
+
+from model.errors import ConfigurationError
+from model.loading.listing import named
+from model.loading.load import load
+from model.messages import Cycle
+from model.node import MAIN
+from model.settings.node import NodeSettings
+from tests.unit.fake_node_types import CYCLES, NODE_TYPES, node_type
+
+HEAD = 'thingsboard: {url: "mqtt://localhost", token: secret-token}\ntemplates: {basic: {read: {voltage: 1-0:32.7.0}}}\n'
+THREE = [f'{{id: {name}, connect: "tcp://192.0.2.{place}:4059", template: basic}}' for place, name in enumerate(("lab-1", "lab-2", "roof"))]
+
+
+class ReadingSettings(NodeSettings):
+    """As those of dlms-in."""
+
+    meters: list[str] = Field(default=["*"], description="Patterns.")
+
+
+TYPES = {**NODE_TYPES, "dlms-in": node_type("dlms-in", (), {MAIN: Cycle}, CYCLES.build, ReadingSettings)}
+
+
+def write(tmp_path: Path, meters: list[str], *sources: str) -> Path:
+    listed = "".join(f"  - {meter}\n" for meter in meters)
+    nodes = "".join(f"  - {{id: source{number}, {source}}}\n" for number, source in enumerate(sources))
+    wires = ", ".join(f"source{number}" for number in range(len(sources)))
+    path = tmp_path / "pipeline.yaml"
+    sinks = f"  - {{id: m, type: to-readings, inputs: [{wires}]}}\n  - {{id: o, type: out, inputs: [m]}}\n"
+    path.write_text(f"{HEAD}meters:\n{listed}nodes:\n{nodes}{sinks}", encoding="utf-8")
+    return path
+
+
+def warnings(tmp_path: Path, meters: list[str], *sources: str) -> list[tuple[int | None, str]]:
+    loaded = load(write(tmp_path, meters, *sources), TYPES, {})
+    assert all(warning.remedy for warning in loaded.warnings)
+    return [(warning.line, warning.what) for warning in loaded.warnings]
+
+
+def problems(path: Path) -> list[tuple[int | None, str]]:
+    with pytest.raises(ConfigurationError) as caught:
+        load(path, TYPES, {})
+    return [(problem.line, problem.what) for problem in caught.value.problems]
+
+
+def test_meters_that_no_node_reads_are_a_warning(tmp_path):
+    assert warnings(tmp_path, THREE, "type: dlms-in, settings: {meters: [lab-*]}") == [(6, "meter roof is read by no dlms-in node")]
+    assert warnings(tmp_path, THREE, "type: dlms-in, settings: {meters: [roof]}") == [
+        (4, "meters lab-1 and lab-2 are read by no dlms-in node")
+    ]
+    assert warnings(tmp_path, THREE, "type: dlms-in") == []
+    assert warnings(tmp_path, THREE, "type: dlms-in, settings: {meters: [roof]}", "type: dlms-in, settings: {meters: [lab-*]}") == []
+
+
+def test_a_source_of_another_kind_may_read_the_others(tmp_path):
+    assert warnings(tmp_path, THREE, "type: dlms-in, settings: {meters: [roof]}", "type: cycles") == []
+    assert warnings(tmp_path, THREE, "type: cycles") == []
+
+
+def test_every_pair_of_nodes_with_a_meter_in_common_is_a_problem(tmp_path):
+    path = write(tmp_path, THREE, "type: dlms-in", "type: dlms-in", "type: dlms-in, settings: {meters: [roof]}")
+    assert problems(path) == [
+        (9, "node source1: meters lab-1, lab-2 and roof are already read by source0"),
+        (10, "node source2: meter roof is already read by source0"),
+        (10, "node source2: meter roof is already read by source1"),
+    ]
+
+
+def test_a_node_is_not_blamed_for_meters_that_could_not_be_understood(tmp_path):
+    broken = '{id: roof, connect: "serial:/dev/ttyS0", template: basic}'
+    (problem,) = problems(write(tmp_path, [*THREE[:2], broken], "type: dlms-in, settings: {meters: [roof]}"))
+    assert "is not a link" in problem[1]
+
+
+def test_meters_behind_one_address_and_port_are_a_warning(tmp_path):
+    shared = [
+        '{id: a, connect: "tcp://Converter.example:4001", template: basic, server_physical: 17}',
+        '{id: b, connect: "tcp://converter.example:4001", template: basic, server_physical: 18}',
+        '{id: c, connect: "tcp://converter.example:4002", template: basic, server_physical: 17}',
+        '{id: d, connect: "sim://three-phase", template: basic}',
+        '{id: e, connect: "sim://three-phase", template: basic}',
+    ]
+    assert warnings(tmp_path, shared, "type: dlms-in") == [(5, "meters a and b share the link tcp://Converter.example:4001")]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("server_physical: 17", "server_physical: 17", True),
+        ("server_physical: 17", "server_physical: 18", False),
+        ("server_logical: 1", "server_logical: 2", False),
+        ("client_sap: 16", "client_sap: 17", False),
+        ("framing: hdlc", "framing: wrapper", False),
+        ("framing: wrapper, server_physical: 17", "framing: wrapper, server_physical: 18", True),
+    ],
+)
+def test_a_meter_configured_twice_is_a_problem(tmp_path, first, second, same):
+    meters = [f'{{id: {name}, connect: "tcp://192.0.2.1:4059", template: basic, {more}}}' for name, more in (("a", first), ("b", second))]
+    path = write(tmp_path, meters, "type: dlms-in")
+    if same:
+        assert problems(path) == [(5, "meter b: the same meter as a: tcp://192.0.2.1:4059 with the same addresses")]
+    else:
+        assert [warning.line for warning in load(path, TYPES, {}).warnings] == [5]
+
+
+def test_an_id_given_twice_is_no_second_problem_of_the_link(tmp_path):
+    (problem,) = problems(write(tmp_path, [THREE[0], THREE[0]], "type: dlms-in"))
+    assert "is given twice" in problem[1]
+
+
+def test_names_are_listed_but_not_by_the_thousand():
+    assert named("meter", ["a"]) == "meter a"
+    assert named("meter", ["a", "b"]) == "meters a and b"
+    assert named("meter", list("abcde")) == "meters a, b, c, d and e"
+    assert named("meter", list("abcdefg")) == "meters a, b, c, d, e and 2 more"
