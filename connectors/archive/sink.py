@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 import bytewax.operators as op
 import structlog
@@ -31,6 +31,7 @@ from connectors.archive.schema import FILE_NAME
 from connectors.archive.store import ArchiveStore
 from model.messages import Alert, Cycle, HealthReport, Message, Reading, Receipt, Rejection
 from model.node import BuildContext, NodeType, Ports
+from model.opening import Opening, merge_after_opening
 from model.settings.base import Duration
 from model.settings.node import NodeSettings
 
@@ -40,6 +41,8 @@ WAITING_MAX = 100_000
 RETRY_SECONDS = 5.0
 _CHUNK = 5_000
 
+Item = Union[Message, Opening]
+
 
 class ArchiveSettings(NodeSettings):
     """Settings of an archive-out node."""
@@ -47,7 +50,7 @@ class ArchiveSettings(NodeSettings):
     keep: Duration = Field(default=90 * 86400.0, ge=3600, description="How long rows are kept, by their own time.")
 
 
-class ArchivePartition(StatefulSinkPartition[Message, None]):
+class ArchivePartition(StatefulSinkPartition[Item, None]):
     """The one writer, and the messages that wait for it while the disk refuses."""
 
     def __init__(
@@ -65,9 +68,9 @@ class ArchivePartition(StatefulSinkPartition[Message, None]):
         self._dropped = 0
         self._retry_at: float | None = None
 
-    def write_batch(self, values: list[Message]) -> None:
+    def write_batch(self, values: list[Item]) -> None:
         """Write the batch, or let it wait if the disk refuses."""
-        self._waiting.extend(values)
+        self._waiting.extend(value for value in values if not isinstance(value, Opening))
         while len(self._waiting) > WAITING_MAX:
             self._waiting.popleft()
             self._dropped += 1
@@ -79,8 +82,11 @@ class ArchivePartition(StatefulSinkPartition[Message, None]):
         return
 
     def close(self) -> None:
-        """Write what waits, if the disk lets us, and close the file."""
-        self._flush()
+        """Write what waits, if the disk lets us, and close the file; never raises: Bytewax would abort the process."""
+        try:
+            self._flush()
+        except Exception:
+            log.exception("archive could not be written at its close", file=str(self._path))
         if self._waiting:
             log.error("archive is closed with messages unwritten", file=str(self._path), lost=len(self._waiting) + self._dropped)
         self._store.close()
@@ -118,7 +124,7 @@ class ArchivePartition(StatefulSinkPartition[Message, None]):
         return int(self._wall() * 1000)
 
 
-class ArchiveSink(FixedPartitionedSink[Message, None]):
+class ArchiveSink(FixedPartitionedSink[Item, None]):
     """One SQLite file, one partition.
 
     :arg path: the file; its directory is made if need be.
@@ -153,7 +159,7 @@ def archive_out(step_id: str, *ups: KeyedStream[Any], path: Path, keep: float) -
     :arg path: the SQLite file.
     :arg keep: seconds after which rows are deleted.
     """
-    op.output("write", op.merge("inputs", *ups), ArchiveSink(path, keep))
+    op.output("write", merge_after_opening("inputs", *ups), ArchiveSink(path, keep))
 
 
 def build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:

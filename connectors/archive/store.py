@@ -63,7 +63,7 @@ class ArchiveStore:
         """Close the file; never raises."""
         try:
             self._database.close()
-        except sqlite3.Error as error:
+        except Exception as error:
             log.warning("archive could not be closed in order", error=str(error))
 
     def _prepare(self, path: Path, now_ms: int) -> None:

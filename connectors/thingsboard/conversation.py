@@ -31,6 +31,7 @@ from connectors.thingsboard.ending import (
 )
 from connectors.thingsboard.limits import (
     ANSWER_TIMEOUT,
+    DEFAULT_PAYLOAD,
     REQUEST,
     REQUEST_TOPIC,
     RESPONSE_FILTER,
@@ -134,6 +135,7 @@ class Conversation:
         self._clock, self._now = clock, now
         self._grace = 0.0 if settings.protocol == "5" else GRACE
         self._window = settings.inflight
+        self._largest_packet = math.inf
         self._connected_at: float | None = None
         self._limits_message: int | None = None
         self._limits_until = 0.0
@@ -163,6 +165,8 @@ class Conversation:
                 late = self._late(now)
                 if late is not None:
                     return self._farewell(late, False)
+                if self._stopping.requested and self._connected_at is None:
+                    return self._farewell(None, False)
                 if self._stopping.requested and (self._drained() or now >= self._stopping.deadline):
                     self._connection.disconnect()
                     return self._farewell(None, False)
@@ -185,7 +189,7 @@ class Conversation:
     def _accepted(self, event: Accepted) -> None:
         now = self._clock()
         self._connected_at = now
-        self._dispatch.packet_limit = event.maximum_packet_size or math.inf
+        self._largest_packet = event.maximum_packet_size or math.inf
         if event.receive_maximum is not None:
             self._window = min(self._window, event.receive_maximum)
         self._obey(self._known.limits)
@@ -206,8 +210,8 @@ class Conversation:
         self._obey(limits)
 
     def _obey(self, limits: Limits) -> None:
-        chosen = self._settings.outbox.batch_bytes or limits.max_payload
-        self._dispatch.packet_limit = min(self._dispatch.packet_limit, chosen, limits.max_payload)
+        self._dispatch.packet_limit = min(self._largest_packet, limits.max_payload or math.inf)
+        self._dispatch.packing_limit = self._settings.outbox.batch_bytes or limits.max_payload or DEFAULT_PAYLOAD
         if limits.max_inflight is not None:
             self._window = min(self._window, limits.max_inflight)
         self._pacer.obey(limits)
@@ -272,9 +276,14 @@ class Conversation:
             packet = self._dispatch.next(now, len(self._sent) + unsettled)
             if packet is None:
                 return
+            parts = self._dispatch.divisible(packet)
+            if parts:
+                self._outbox.divide(packet.ids[0], parts)
+                self._dispatch.divide(packet)
+                continue
             if self._dispatch.too_large(packet):
-                size, limit = len(packet.payload), self._dispatch.packet_limit
-                self._bury(self._dispatch.malformed(packet), f"{size} bytes exceed the server's packet limit of {limit:.0f}", None)
+                reason = f"{packet.size} bytes exceed the server's packet limit of {self._dispatch.packet_limit:.0f}"
+                self._bury(self._dispatch.malformed(packet), reason, None)
                 continue
             self._sent[self._connection.publish(packet.topic, packet.payload)] = _Sent(packet, now)
 
@@ -348,7 +357,7 @@ class Conversation:
             )
 
     def _drained(self) -> bool:
-        return self._connected_at is not None and not self._sent and not self._believed and self._dispatch.idle()
+        return not self._sent and not self._believed and self._dispatch.idle()
 
     def _farewell(self, ending: Ending | None, stated: bool) -> Farewell:
         now = self._clock()

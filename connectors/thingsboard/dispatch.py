@@ -19,11 +19,14 @@ from connectors.thingsboard.payload import (
     CONNECT_TOPIC,
     Api,
     Kind,
+    Record,
+    divided,
     encode_connect,
     encode_packet,
     how_many_fit,
     named,
     packet_overhead,
+    publish_header,
     topic,
 )
 from connectors.thingsboard.suspects import Suspects
@@ -53,6 +56,11 @@ class Packet:
         """The row ids of its records."""
         return tuple(entry.id for entry in self.pending)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the whole MQTT packet."""
+        return publish_header(self.topic) + len(self.payload)
+
 
 class Dispatch:
     """The order of sending for one session.
@@ -60,6 +68,9 @@ class Dispatch:
     :arg outbox: where the records wait.
     :arg api: gateway or device.
     :arg pacer: the server's rate limits.
+
+    `packet_limit` is the largest packet the server says it takes, `packing_limit` the size up to which records are packed
+    together; both in bytes, infinite until they are known.
     """
 
     def __init__(self, outbox: Outbox, api: Api, pacer: Pacer) -> None:
@@ -69,6 +80,7 @@ class Dispatch:
         self._suspects = Suspects()
         self._held: dict[str, float] = {}
         self.packet_limit = math.inf
+        self.packing_limit = math.inf
         self.reset()
 
     def reset(self) -> None:
@@ -85,9 +97,9 @@ class Dispatch:
 
     def next(self, now: float, in_flight: int) -> Packet | None:
         """The next packet, or None when nothing may be sent now. The caller sends it."""
+        self._release(now)
         if self._alone or (self._suspects.one_at_a_time and in_flight):
             return None
-        self._release(now)
         self._load()
         blocked = False
         for lane, groups in self._lanes.items():
@@ -113,7 +125,7 @@ class Dispatch:
 
     def wait(self, now: float) -> float:
         """Seconds until something that may not be sent now may be; infinite when only news can change that."""
-        times = [*self._held.values(), *(until for until in self._slowed.values() if until > now)]
+        times = (until for until in (*self._held.values(), *self._slowed.values()) if until > now)
         return max(0.001, min(times, default=math.inf) - now)
 
     def idle(self) -> bool:
@@ -172,11 +184,21 @@ class Dispatch:
                 self._skip(groups.pop(group))
 
     def too_large(self, packet: Packet) -> bool:
-        """Whether not even one record fits the server's limit."""
-        if len(packet.pending) != 1:
-            return False
+        """Whether not even one record fits the limit that the server stated."""
+        return len(packet.pending) == 1 and packet.size > self.packet_limit
+
+    def divisible(self, packet: Packet) -> tuple[Record, ...]:
+        """The records that shall take the place of the one in a packet that is too large; empty when it fits or has one key only."""
+        limit = min(self.packet_limit, self.packing_limit)
+        if len(packet.pending) != 1 or packet.size <= limit:
+            return ()
         record = packet.pending[0].record
-        return len(record.payload) + packet_overhead(self._api, record.device, record.kind) > self.packet_limit
+        return divided(record, int(limit) - packet_overhead(self._api, record.device, record.kind))
+
+    def divide(self, packet: Packet) -> None:
+        """Other records have taken the place of the one in this packet."""
+        self._settle(packet)
+        self._die(packet)
 
     def _lane(self, device: str) -> Lane:
         return "devices" if named(self._api, device) else "own"
@@ -189,7 +211,7 @@ class Dispatch:
 
     def _packed(self, device: str, kind: Kind, waiting: Sequence[Pending] | deque[Pending]) -> Packet:
         chosen = self._chosen(kind, waiting, self._pacer.sender(self._lane(device)).most_points)
-        room = self.packet_limit - packet_overhead(self._api, device, kind)
+        room = min(self.packet_limit, self.packing_limit) - packet_overhead(self._api, device, kind)
         if math.isfinite(room):
             chosen = chosen[: max(1, how_many_fit((entry.record.payload for entry in chosen), int(room)))]
         payload = encode_packet(self._api, device, kind, [entry.record.payload for entry in chosen])

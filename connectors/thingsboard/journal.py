@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -22,6 +23,9 @@ RULE = "thingsboard"
 
 PATIENCE = 20
 """Looks in a row that may fail before it is worth a warning: the file is being created, or swapped."""
+
+MISSING = 60.0
+"""Seconds without an outbox file after which that is worth a warning."""
 
 UNREADABLE = "unreadable"
 """Key of the rejection for a record whose payload is damaged; its value is the payload."""
@@ -55,12 +59,15 @@ class Journal:
 
     :arg path: the SQLite file.
     :arg cursor: where the last run stood; None starts behind everything that is there now.
+    :arg clock: monotonic seconds.
     """
 
-    def __init__(self, path: Path, cursor: Cursor | None) -> None:
+    def __init__(self, path: Path, cursor: Cursor | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._database: sqlite3.Connection | None = None
         self._failed_looks = 0
+        self._clock = clock
+        self._warn_at: float | None = clock() + MISSING
         self.cursor: Cursor = dict(cursor) if cursor is not None else {"version": 1, "outbox": None, **dict.fromkeys(_TABLES, 0)}
         if cursor is None:
             self._read(self._move_to_end)
@@ -94,7 +101,10 @@ class Journal:
         return news
 
     def _open(self) -> sqlite3.Connection | None:
-        if self._database is None and self._path.exists():
+        if self._database is None:
+            if not self._path.exists():
+                self._warn_if_missing_long()
+                return None
             database = open_reader(self._path)
             try:
                 version = database.execute("PRAGMA user_version").fetchone()[0]
@@ -106,6 +116,15 @@ class Journal:
                 return None
             self._database = database
         return self._database
+
+    def _warn_if_missing_long(self) -> None:
+        if self._warn_at is not None and self._clock() >= self._warn_at:
+            self._warn_at = None
+            log.warning(
+                "there is no outbox to read receipts from; without receipts all publish rates are 0 %",
+                file=str(self._path),
+                remedy="run receipts-in on the host whose process owns the ThingsBoard session, with the same state_dir",
+            )
 
     def _follow(self, database: sqlite3.Connection) -> None:
         """Notice that the file is another one than last time: its ids start anew."""

@@ -50,13 +50,13 @@ class Rates:
 class Limits:
     """What a session may do.
 
-    :arg max_payload: bytes of one packet.
+    :arg max_payload: bytes of one packet; None where it did not say.
     :arg max_inflight: messages the server queues for the session; None where it did not say.
     :arg own: of what the session sends as itself.
     :arg devices: of what a gateway sends for its devices, together.
     """
 
-    max_payload: int = DEFAULT_PAYLOAD
+    max_payload: int | None = None
     max_inflight: int | None = None
     own: Rates = Rates()
     devices: Rates = Rates()
@@ -71,7 +71,7 @@ def parse_limits(payload: bytes) -> Limits | None:
     if not isinstance(answer, dict) or "maxPayloadSize" not in answer:
         return None
     return Limits(
-        _positive(answer.get("maxPayloadSize")) or DEFAULT_PAYLOAD,
+        _positive(answer.get("maxPayloadSize")),
         _positive(answer.get("maxInflightMessages")),
         _rates(answer.get("rateLimits")),
         _rates(answer.get("gatewayRateLimits")),

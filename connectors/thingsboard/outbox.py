@@ -15,17 +15,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from connectors.thingsboard.outbox_schema import open_reader, open_writer, storage_errors
+from connectors.thingsboard.outbox_schema import open_reader, open_writer, storage_errors, while_locked
 from connectors.thingsboard.payload import Kind, Record
 from model.messages import Alert, Receipt
-from model.timestamps import from_ms, to_ms
+from model.timestamps import to_ms
 
 PRUNE_EVERY = 60.0
-"""Seconds between two looks for receipts that are too old."""
+"""Seconds between two looks for what is too old."""
+
+KEEP_DEAD = 90 * 86_400.0
+"""Seconds that dead letters are kept for a person to look at."""
 
 _COLUMNS = "device, meter, kind, ts, payload, origin, readings, read_at, points"
 
@@ -79,59 +81,66 @@ class Outbox:
 
         A device whose tags differ from what was known gets a record with its attributes as well.
         """
-        changed = {device.name: device for device in devices if self._differs(device)}
-        if not records and not changed:
-            return
-        tags = [device.tags for device in changed.values() if device.tags is not None and device.tags.payload != self._tags(device.name)]
-        rows = [(*astuple(record)[:2], record.kind.value, *astuple(record)[3:]) for record in (*tags, *records)]
-        with self._transaction() as database:
-            for device in changed.values():
-                known = device.tags.payload if device.tags is not None else self._tags(device.name)
-                database.execute("INSERT OR REPLACE INTO devices VALUES (?, ?, ?)", (device.name, device.type, known))
-            database.executemany(f"INSERT INTO records ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)  # noqa: S608
-            newest = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
-        self._depth += len(rows)
-        self._newest = newest[0] if newest else 0
-        for device in changed.values():
-            self._devices[device.name] = (device.type, device.tags.payload if device.tags is not None else self._tags(device.name))
+        with self._writing:
+            changed = {device.name: device for device in devices if self._differs(device)}
+            if not records and not changed:
+                return
+            known = {
+                name: (device.type, self._tags(name) if device.tags is None else device.tags.payload) for name, device in changed.items()
+            }
+            tags = [device.tags for name, device in changed.items() if device.tags is not None and device.tags.payload != self._tags(name)]
+            with self._transaction() as database:
+                rows = [(name, *facts) for name, facts in known.items()]
+                database.executemany("INSERT OR REPLACE INTO devices VALUES (?, ?, ?)", rows)
+                newest = _insert(database, [*tags, *records])
+            self._devices.update(known)  # before the records can be seen: their device is announced with its type
+            self._depth += len(tags) + len(records)
+            self._newest = newest
 
     def done(self, acknowledged: Sequence[tuple[Sequence[int], Receipt | None]]) -> None:
         """Remove acknowledged records and write the receipt of each packet, all in one transaction."""
         removed = 0
-        with self._transaction() as database:
-            for ids, receipt in acknowledged:
-                removed += _delete(database, ids)
-                if receipt is not None:
-                    database.execute(
-                        "INSERT INTO receipts (meter, readings, oldest, newest, acknowledged, delay, polls) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                        _receipt_row(receipt),
-                    )
-            self._prune(database)
-        self._depth -= removed
+        with self._writing:
+            with self._transaction() as database:
+                for ids, receipt in acknowledged:
+                    removed += _delete(database, ids)
+                    if receipt is not None:
+                        columns = "(meter, readings, oldest, newest, acknowledged, delay, polls)"
+                        database.execute(f"INSERT INTO receipts {columns} VALUES (?, ?, ?, ?, ?, ?, ?)", _receipt_row(receipt))  # noqa: S608
+                self._prune(database)
+            self._depth -= removed
+
+    def divide(self, row_id: int, parts: Sequence[Record]) -> None:
+        """Put several smaller records in the place of one; they queue up at the end."""
+        with self._writing:
+            with self._transaction() as database:
+                removed = _delete(database, [row_id])
+                newest = _insert(database, parts)
+            self._depth += len(parts) - removed
+            self._newest = newest
 
     def dead(self, ids: Sequence[int], reason: str, code: int | None = None) -> None:
         """Put records aside for good: the server will never take them. `code` is the reason code it gave, if any."""
         died = int(self._clock() * 1000)
-        with self._transaction() as database:
-            for row_id in ids:
-                database.execute(
-                    f"INSERT INTO dead_letter ({_COLUMNS}, code, reason, died) SELECT {_COLUMNS}, ?, ?, ? FROM records WHERE id = ?",  # noqa: S608
-                    (code, reason, died, row_id),
-                )
-            removed = _delete(database, ids)
-        self._depth -= removed
+        copy = f"INSERT INTO dead_letter ({_COLUMNS}, code, reason, died) SELECT {_COLUMNS}, ?, ?, ? FROM records WHERE id = ?"  # noqa: S608
+        with self._writing:
+            with self._transaction() as database:
+                database.executemany(copy, [(code, reason, died, row_id) for row_id in ids])
+                removed = _delete(database, ids)
+            self._depth -= removed
 
     def tell(self, alert: Alert) -> None:
         """Leave an alert of the session for `receipts-in`."""
         row = (alert.kind, alert.subject, alert.severity.value, alert.raised, to_ms(alert.ts), alert.evidence, alert.remedy)
-        with self._transaction() as database:
+        with self._writing, self._transaction() as database:
             database.execute("INSERT INTO alerts (kind, subject, severity, raised, ts, evidence, remedy) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
     def pending(self, after: int, limit: int) -> list[Pending]:
         """The next records behind row id `after`, oldest first; never more than `limit`, so memory stays flat."""
-        query = f"SELECT id, {_COLUMNS} FROM records WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
+        query = f"SELECT id, {_COLUMNS} FROM records WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"  # noqa: S608
         with self._reading, storage_errors(self._path):
-            return [Pending(row[0], _record(row[1:])) for row in self._reader.execute(query, (after, limit))]
+            rows = while_locked(self._path, lambda: self._reader.execute(query, (after, self._newest, limit)).fetchall())
+        return [Pending(row[0], _record(row[1:])) for row in rows]
 
     def device_type(self, device: str) -> str:
         """The type a device was given, "default" where it was never told."""
@@ -147,11 +156,6 @@ class Outbox:
         """The highest row id given so far."""
         return self._newest
 
-    def oldest(self) -> datetime | None:
-        """When the record that waits longest was read; None when nothing waits."""
-        first = self.pending(0, 1)
-        return from_ms(first[0].record.read_at) if first else None
-
     def close(self) -> None:
         """Close the file; the outbox must not be used afterwards."""
         with self._writing, self._reading, storage_errors(self._path):
@@ -160,8 +164,9 @@ class Outbox:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._writing, storage_errors(self._path):
-            self._writer.execute("BEGIN IMMEDIATE")
+        """One transaction of the writer; the caller holds its lock."""
+        with storage_errors(self._path):
+            while_locked(self._path, lambda: self._writer.execute("BEGIN IMMEDIATE"))
             try:
                 yield self._writer
                 self._writer.execute("COMMIT")
@@ -186,6 +191,16 @@ class Outbox:
         oldest = int((now - self._keep_receipts) * 1000)
         database.execute("DELETE FROM receipts WHERE id IN (SELECT id FROM receipts WHERE acknowledged < ? LIMIT 10000)", (oldest,))
         database.execute("DELETE FROM alerts WHERE ts < ?", (oldest,))
+        died = int((now - KEEP_DEAD) * 1000)
+        database.execute("DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter WHERE died < ? LIMIT 1000)", (died,))
+
+
+def _insert(database: sqlite3.Connection, records: Sequence[Record]) -> int:
+    """Add records; returns the highest row id given so far."""
+    rows = [(*astuple(record)[:2], record.kind.value, *astuple(record)[3:]) for record in records]
+    database.executemany(f"INSERT INTO records ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)  # noqa: S608
+    newest = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
+    return int(newest[0]) if newest else 0
 
 
 def _delete(database: sqlite3.Connection, ids: Sequence[int]) -> int:

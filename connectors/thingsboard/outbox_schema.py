@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+
+import structlog
 
 from model.errors import StorageError
 
@@ -16,7 +20,16 @@ VERSION = 1
 """Schema version, kept in PRAGMA user_version."""
 
 BUSY_TIMEOUT = 5.0
-"""Seconds to wait for another process that holds the file (a backup, an operator's shell)."""
+"""Seconds to wait without a word for another process that holds the file (a backup, an operator's shell)."""
+
+BUSY_PATIENCE = 60.0
+"""Seconds to wait for it in all, with a warning, before it is an error."""
+
+BUSY_PAUSE = 0.05
+"""Seconds between two attempts."""
+
+log = structlog.get_logger()
+_Result = TypeVar("_Result")
 
 _TABLES = """
 CREATE TABLE identity (outbox TEXT NOT NULL);
@@ -82,6 +95,31 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(f"the outbox {path} cannot be used: {error.strerror or error}", _remedy("readonly")) from error
 
 
+def while_locked(path: Path, attempt: Callable[[], _Result]) -> _Result:
+    """What `attempt` returns; tried again for `BUSY_PATIENCE` seconds while another process holds the file, which is logged once.
+
+    :raises sqlite3.Error: of the last attempt; at once when it is about anything but a lock.
+    """
+    begun = time.monotonic()
+    warned = False
+    while True:
+        try:
+            return attempt()
+        except sqlite3.OperationalError as error:
+            waited = time.monotonic() - begun
+            if not _is_locked(str(error)) or waited >= BUSY_PATIENCE:
+                raise
+            if waited >= BUSY_TIMEOUT and not warned:
+                warned = True
+                log.warning(
+                    "the outbox is locked by another program; nothing is read or delivered until it is free",
+                    file=str(path),
+                    patience=f"{BUSY_PATIENCE:.0f} s",
+                    remedy=_remedy(str(error)),
+                )
+            time.sleep(BUSY_PAUSE)
+
+
 def open_writer(path: Path) -> sqlite3.Connection:
     """The connection that writes; creates the file and its tables where they are missing.
 
@@ -124,11 +162,15 @@ def _create(database: sqlite3.Connection, path: Path) -> None:
     database.execute(f"PRAGMA user_version = {VERSION}")
 
 
+def _is_locked(message: str) -> bool:
+    return "locked" in message or "busy" in message
+
+
 def _remedy(message: str) -> str:
     if "disk is full" in message or "disk I/O" in message:
         return "free space on the disk of state_dir, or check the disk"
     if "readonly" in message or "unable to open" in message:
         return "make state_dir and the file one this user can write to"
-    if "locked" in message or "busy" in message:
+    if _is_locked(message):
         return "end the program that holds the file (a database shell, a backup)"
     return "it was left as it is: move it away to start with an empty outbox, and recover what it holds with sqlite3 .recover"

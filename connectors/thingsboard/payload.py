@@ -15,8 +15,9 @@ Value rules (ThingsBoard's `JsonConverter`, default configuration):
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum
 from typing import Any, Literal
@@ -34,7 +35,7 @@ MOST_DECIMALS = 16
 LONG_MIN, LONG_MAX = -(2**63), 2**63 - 1
 
 MOST_RECORD_BYTES = 16_384
-"""A record is split into several of the same timestamp above this size, so that it fits any packet."""
+"""A record is made several of the same timestamp above this size, so that it fits the packets of a server with default limits."""
 
 _LONGEST_PLAIN = 400
 _CAST_GUARD = " "
@@ -113,6 +114,44 @@ def split_values(values: Mapping[str, Value], most_bytes: int = MOST_RECORD_BYTE
         yield group
 
 
+def divided(record: Record, most_bytes: int) -> tuple[Record, ...]:
+    """The record as several of the same timestamp, each at most `most_bytes` long where its keys allow it.
+
+    Values are copied character by character. Empty when the record has a single key or its payload is damaged.
+    """
+    try:
+        content = json.loads(record.payload, parse_float=_verbatim, parse_int=_verbatim)
+        values: dict[str, Any] = dict(content if record.kind is Kind.ATTRIBUTES else content["values"])
+    except (ValueError, TypeError, KeyError):
+        return ()
+    frame = len(_framed(record, {}))
+    groups: list[dict[str, Any]] = []
+    room = 0
+    for key, value in values.items():
+        length = len(orjson.dumps({key: value})) - 1  # one brace stands for the comma
+        if not groups or length > room:
+            groups.append({})
+            room = most_bytes - frame + 1
+        groups[-1][key] = value
+        room -= length
+    if len(groups) < 2:
+        return ()
+    repeats = max(0, record.readings - len(values)) if record.readings else 0
+    parts = []
+    for group in groups:
+        readings, repeats = (len(group) + repeats, 0) if record.readings else (0, 0)
+        parts.append(replace(record, payload=_framed(record, group), readings=readings, points=len(group)))
+    return tuple(parts)
+
+
+def _verbatim(number: str) -> orjson.Fragment:
+    return orjson.Fragment(number.encode())
+
+
+def _framed(record: Record, values: dict[str, Any]) -> bytes:
+    return orjson.dumps(values if record.kind is Kind.ATTRIBUTES else {"ts": record.ts, "values": values})
+
+
 def _prepared(values: Mapping[str, Value]) -> dict[str, Any]:
     return {_storable(key): _json_value(value) for key, value in values.items()}
 
@@ -177,10 +216,14 @@ def encode_packet(api: Api, device: str, kind: Kind, payloads: Sequence[bytes]) 
     return b"{" + orjson.dumps(_storable(device)) + b":" + body + b"}" if named(api, device) else body
 
 
+def publish_header(topic_name: str) -> int:
+    """Bytes of an MQTT PUBLISH besides its payload, at most: fixed header, topic, packet id, length of the properties."""
+    return 5 + 2 + len(topic_name) + 2 + 1
+
+
 def packet_overhead(api: Api, device: str, kind: Kind) -> int:
-    """Bytes of an MQTT PUBLISH besides the records and the commas between them: fixed and variable header, topic, name."""
-    header = 5 + 2 + len(topic(api, device, kind)) + 2 + 1
-    return header + len(encode_packet(api, device, kind, [b""]))
+    """Bytes of an MQTT PUBLISH besides the records and the commas between them: header and name."""
+    return publish_header(topic(api, device, kind)) + len(encode_packet(api, device, kind, [b""]))
 
 
 def how_many_fit(payloads: Iterable[bytes], room: int) -> int:

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from connectors.thingsboard.payload import GATEWAY_ITSELF, Kind, Record, encode_record, encode_values, split_values
 from model.messages import FLEET, Alert, HealthReport, Reading, Value
+from model.percent import percent
 from model.timestamps import to_ms
 
 REPORT, ALERT, TAGS = "report", "alert", "tags"
@@ -52,8 +53,8 @@ def _report_values(report: HealthReport) -> dict[str, Value]:
         "published_late": report.published_late,
         "exchanges": report.exchanges,
         "associations": report.associations,
-        "publish_rate": _percent(report.cycles_published, report.cycles),
-        "delivery_rate": _percent(report.cycles_published, report.with_values),
+        "publish_rate": percent(report.cycles_published, report.cycles),
+        "delivery_rate": percent(report.cycles_published, report.with_values),
         "read_p50_ms": _milliseconds(report.read_time(0.5)),
         "read_p95_ms": _milliseconds(report.read_time(0.95)),
         "age_s": _tenths(report.age()),
@@ -61,11 +62,6 @@ def _report_values(report: HealthReport) -> dict[str, Value]:
         "last_error": report.last_error,
     }
     return {f"health_{key}": value for key, value in values.items() if value is not None}
-
-
-def _percent(part: int, whole: int) -> Decimal | None:
-    """Percent with one digit, rounded down, so that 100.0 means all."""
-    return Decimal(part * 1000 // whole).scaleb(-1) if whole else None
 
 
 def _milliseconds(seconds: float | None) -> int | None:

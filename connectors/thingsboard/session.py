@@ -26,6 +26,9 @@ from model.errors import StorageError
 from model.settings.thingsboard import ThingsBoardSettings
 from model.timestamps import utc_now
 
+STOP_MARGIN = 0.2
+"""Seconds that a stop waits for the thread beyond what it may spend on delivering."""
+
 log = structlog.get_logger()
 
 
@@ -53,6 +56,7 @@ class Session:
         self._stopping = Stopping()
         self._stop = threading.Event()
         self._wake = Wake()
+        self._conversing = False
         self._failure: StorageError | None = None
         self._thread = threading.Thread(target=self._run, name="thingsboard-session", daemon=True)
 
@@ -70,15 +74,18 @@ class Session:
         self._wake.set()
 
     def stop(self, drain: float) -> bool:
-        """Deliver what is possible within `drain` seconds, say goodbye, end the thread.
+        """Deliver what is possible within `drain` seconds, say goodbye, end the thread; without a connection, just end it.
 
-        Returns whether the thread ended; while it does not (it may hang in a name look-up) the outbox must stay open.
+        Takes at most `drain` + `STOP_MARGIN` seconds. Returns whether the thread ended; while it does not (it may hang in a
+        name look-up or an attempt to connect) the outbox must stay open.
         """
-        self._stopping.deadline = time.monotonic() + drain
+        deadline = self._stopping.deadline = time.monotonic() + drain
         self._stop.set()
         self._wake.set()
         if self._thread.ident is not None:
-            self._thread.join(drain + 0.5)
+            self._thread.join(STOP_MARGIN)
+            if self._thread.is_alive() and self._conversing:
+                self._thread.join(max(0.0, deadline + STOP_MARGIN - time.monotonic()))
         if self._thread.is_alive():
             return False
         self._wake.close()
@@ -106,7 +113,11 @@ class Session:
             connection.close()
             ending = not_opened(error)
             return self._after(ending, f"{self._address}: {error}", 0.0)
-        farewell = self._converse(connection)
+        self._conversing = True
+        try:
+            farewell = self._converse(connection)
+        finally:
+            self._conversing = False
         cause = self._explained(farewell)
         if cause is None:
             return 0.0

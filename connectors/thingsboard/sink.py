@@ -17,8 +17,7 @@ from typing import Any, Union
 
 import bytewax.operators as op
 import structlog
-from bytewax.dataflow import Dataflow, operator
-from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
@@ -33,6 +32,7 @@ from connectors.thingsboard.session import Session
 from model.errors import StorageError
 from model.messages import FLEET, Alert, HealthReport, Reading
 from model.node import BuildContext, NodeType, Ports
+from model.opening import Opening, merge_after_opening
 from model.settings.node import NodeSettings
 from model.settings.pipeline import PipelineSettings
 from model.timestamps import to_ms, utc_now
@@ -46,11 +46,7 @@ log = structlog.get_logger()
 Snapshot = dict[str, int]
 
 
-class OpenSession:
-    """The first item: makes Bytewax build the sink's partition, and so open the session, at start and not at the first reading."""
-
-
-Item = Union[Reading, HealthReport, Alert, OpenSession]
+Item = Union[Reading, HealthReport, Alert, Opening]
 
 
 class Devices:
@@ -127,7 +123,7 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
         return {"version": 1}
 
     def close(self) -> None:
-        """Deliver what is possible within `DRAIN` seconds, say goodbye, close the outbox, give the locks back; never raises."""
+        """Deliver what is possible within `DRAIN` seconds if there is a connection, close the outbox, give the locks back; never raises."""
         try:
             ended = self._session.stop(DRAIN)
             waiting = self._outbox.depth
@@ -163,40 +159,10 @@ class ThingsBoardSink(FixedPartitionedSink[Item, Snapshot]):
         return ThingsBoardPartition(self._pipeline, self._resolve)
 
 
-class _OpeningPartition(StatefulSourcePartition[tuple[str, OpenSession], None]):
-    """Emits the opening item and ends."""
-
-    def __init__(self) -> None:
-        self._emitted = False
-
-    def next_batch(self) -> list[tuple[str, OpenSession]]:
-        if self._emitted:
-            raise StopIteration
-        self._emitted = True
-        return [(PARTITION, OpenSession())]
-
-    def snapshot(self) -> None:
-        return None
-
-
-class OpeningSource(FixedPartitionedSource[tuple[str, OpenSession], None]):
-    """One item per start of the dataflow, also when it resumes."""
-
-    def list_parts(self) -> list[str]:
-        """The single partition."""
-        return [PARTITION]
-
-    def build_part(self, step_id: str, for_part: str, resume_state: None) -> _OpeningPartition:
-        """Emit anew."""
-        return _OpeningPartition()
-
-
 @operator
 def thingsboard_out(step_id: str, *ups: KeyedStream[Any], sink: ThingsBoardSink) -> None:
     """Deliver `ups` to ThingsBoard; the streams are keyed by meter."""
-    flow: Dataflow = ups[0].flow()
-    opening = op.input("open", flow, OpeningSource())
-    op.output("deliver", op.merge("inputs", opening, *ups), sink)
+    op.output("deliver", merge_after_opening("inputs", *ups), sink)
 
 
 def _make_directory(pipeline: PipelineSettings) -> None:

@@ -239,6 +239,18 @@ def test_a_record_larger_than_any_packet_dies_with_the_reason(tmp_path: Path) ->
         assert server.snapshot().sessions_opened == 1
 
 
+def test_a_record_larger_than_a_packet_is_divided_where_its_keys_allow_it(tmp_path: Path) -> None:
+    with (
+        BackgroundStandIn([GATEWAY], limits=Limits(payload_size=1_000)) as server,
+        RunningSession(tmp_path, server.address) as running,
+    ):
+        values = {f"key_{number}": "x" * 90 for number in range(30)}
+        running.deliver([reading("M1", 1, **values)])
+        wait_for(running.empty, "delivery")
+        assert server.points("M1") == {(key, 1): value for key, value in values.items()}
+        assert running.rows("dead_letter", "reason") == []
+
+
 def test_stopping_is_quick_when_the_server_is_away(tmp_path: Path) -> None:
     with BackgroundStandIn([GATEWAY]) as server:
         address = server.address

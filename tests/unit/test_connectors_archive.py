@@ -120,8 +120,8 @@ def test_every_message_comes_back_as_it_was(store: ArchiveStore, reader: Archive
     assert (kept.started, kept.due, kept.duration, kept.outcome) == (at(1), at(1), 0.7, Outcome.PARTIAL)
     assert (kept.errors, kept.value_count, kept.exchanges, kept.associated, kept.clock_offset) == ((error, lost), 1, 5, True, -2.5)
     assert reader.rejections("m1", T0, FAR) == [rejected]
-    assert reader.reports("m1", T0, FAR) == [ArchivedReport(replace(report(0), read_times=()), 0.7, 0.7)]
-    assert reader.latest_report(FLEET) == ArchivedReport(replace(report(60, FLEET), read_times=()), 0.7, 0.7)
+    assert reader.reports("m1", T0, FAR) == [ArchivedReport(replace(report(0), read_times=()), 0.5, 0.7)]
+    assert reader.latest_report(FLEET) == ArchivedReport(replace(report(60, FLEET), read_times=()), 0.5, 0.7)
     assert reader.latest_report("other") is None
     assert reader.alerts(T0, FAR) == [alert(5)]
     assert reader.totals(T0, FAR) == Totals({Outcome.OK: 0, Outcome.PARTIAL: 1, Outcome.FAILED: 0}, 1, 1, 5)

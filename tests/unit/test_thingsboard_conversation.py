@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -145,9 +146,17 @@ def test_nothing_is_sent_before_the_limits_are_known_or_given_up(talk: Talk) -> 
 
 def test_a_server_that_never_answers_connect(talk: Talk) -> None:
     network = Scripted(acknowledge, accept=False)
-    farewell = talk.run(network)
+    farewell = talk.run(network, stop_after=math.inf)
     assert (farewell.ending, farewell.lifetime) == (NO_CONNACK, 0.0)
     assert network.now == pytest.approx(CONNACK_TIMEOUT, abs=2.0)
+
+
+def test_a_stop_does_not_wait_for_a_server_that_has_not_answered_connect(talk: Talk) -> None:
+    talk.outbox.append(records(1))
+    network = Scripted(acknowledge, accept=False)
+    assert talk.run(network).ending is None
+    assert network.now < 2.0
+    assert talk.outbox.depth == 1
 
 
 def test_gateway_topics_that_are_never_acknowledged_although_others_are(talk: Talk) -> None:

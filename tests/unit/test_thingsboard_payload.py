@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from connectors.thingsboard.payload import (
     GATEWAY_ITSELF,
     Kind,
+    Record,
+    divided,
     encode_connect,
     encode_packet,
     encode_record,
@@ -128,3 +130,30 @@ def test_large_records_are_split_and_complete() -> None:
     assert all(len(encode_values(part)) <= 1_000 for part in parts)
     assert {key: value for part in parts for key, value in part.items()} == values
     assert list(split_values({"big": "x" * 5_000, "small": 1}, 1_000)) == [{"big": "x" * 5_000}, {"small": 1}]
+
+
+_EXACT = {"a": 1, "b": Decimal("0.1234567890123456"), "c": "00012345", "d": True, "e": 2**63 - 1, "f": Decimal("230.40")}
+
+
+@pytest.mark.parametrize("kind", [Kind.TELEMETRY, Kind.ATTRIBUTES])
+@pytest.mark.parametrize("most_bytes", [1, 40, 60])
+def test_a_record_that_is_too_large_becomes_several_with_the_same_characters(kind: Kind, most_bytes: int) -> None:
+    whole = encode_values(_EXACT) if kind is Kind.ATTRIBUTES else encode_record(7, _EXACT)
+    parts = divided(Record("M1", "m1", kind, 7, whole, "poll", 8, 9, len(_EXACT)), most_bytes)
+    assert len(parts) > 1
+    found: dict[str, str] = {}
+    for part in parts:
+        content = json.loads(part.payload, parse_float=str, parse_int=str)
+        values = content if kind is Kind.ATTRIBUTES else content["values"]
+        assert len(part.payload) <= most_bytes or len(values) == 1
+        assert part.points == len(values)
+        found.update(values)
+    original = json.loads(whole, parse_float=str, parse_int=str)
+    assert found == (original if kind is Kind.ATTRIBUTES else original["values"])
+    assert sum(part.readings for part in parts) == 8
+    assert {(part.device, part.meter, part.ts, part.read_at, part.origin) for part in parts} == {("M1", "m1", 7, 9, "poll")}
+
+
+@pytest.mark.parametrize("payload", [encode_record(7, {"only": "x" * 500}), b"", b"{", b"[]", b'{"ts":7}'])
+def test_a_single_key_or_a_damaged_payload_cannot_be_divided(payload: bytes) -> None:
+    assert divided(Record("M1", "m1", Kind.TELEMETRY, 7, payload, "poll", 1, 9, 1), 10) == ()
