@@ -124,6 +124,7 @@ class Conversation:
         self._state = State.IDLE
         self._invoke_id = secrets.randbelow(16)
         self._get: get.Get | None = None
+        self._answered_dm = False
         self._limits = Associated(with_list=False, block_transfer=False, max_pdu_size=0, information_size=0)
 
     @property
@@ -134,6 +135,7 @@ class Conversation:
     def open(self) -> bytes:
         """Begin anew on a fresh link: SNRM, or with the wrapper AARQ. Whatever was left unread is forgotten."""
         self._get = None
+        self._answered_dm = False
         # A random step forward of less than half the range: no late answer to the requests before has the first ones' id.
         self._invoke_id = (self._invoke_id + secrets.randbelow(8)) & 0x0F
         snrm = self._framing.connect()
@@ -201,7 +203,7 @@ class Conversation:
     def trace(self, data: bytes, sent: bool) -> str:
         """`data` in hex and in words, in one line; bytes that may belong to the password are shown as `**`."""
         # A password that was cut into several frames is found in none of them: hide all they carry.
-        whole = sent and bool(self._password) and self._framing.is_part(data)
+        whole = sent and bool(self._password) and self._state is State.ASSOCIATING and self._framing.is_part(data)
         return f"{'->' if sent else '<-'} {masked_hex(data, self._password, whole)} | {self._framing.describe(data)}"
 
     def _move(self, did: _Did) -> None:
@@ -225,6 +227,10 @@ class Conversation:
 
     def _link_broken(self, broken: framing.LinkBroken) -> list[Event]:
         if self._state is State.CONNECTING:
+            if broken.disconnected and not self._answered_dm:
+                # A converter may deliver the answer to the DISC of an earlier connection: ask once more.
+                self._answered_dm = True
+                return [Transmit(self._framing.resend())]
             return self._met(_Did.END, Refused(broken.detail, _LINK_REMEDY))
         return self._met(_Did.END, Dropped(broken.detail))
 

@@ -68,9 +68,11 @@ class Answered:
 @dataclass(frozen=True, slots=True)
 class ServiceRefused:
     """The meter answered the last `get` as a whole with a refusal (exception-response, confirmed-service-error) while
-    the association stays open; a with-list request may be worth repeating as single ones."""
+    the association stays open; a with-list request may be worth repeating as single ones. `kind` is DECODE for an answer
+    that cannot be read."""
 
     detail: str
+    kind: ErrorKind = ErrorKind.ACCESS
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol, Union
 
-from connectors.dlms.apdu.names import apdu_name
+from connectors.dlms.apdu.describe import describe
 from connectors.dlms.events import Discarded
 from connectors.dlms.hdlc.frame import Address, Frame, FrameType, server_address
 from connectors.dlms.hdlc.scanner import FrameScanner
@@ -150,7 +150,7 @@ class _Wrapper:
         if data[:2] != VERSION or len(data) < HEADER_SIZE:
             return _describe([])
         source, destination = int.from_bytes(data[2:4], "big"), int.from_bytes(data[4:6], "big")
-        return f"{source} to {destination} {apdu_name(data[HEADER_SIZE:])}"
+        return f"{source} to {destination} {describe(data[HEADER_SIZE:])}"
 
 
 def _describe(items: list[Union[str, Discarded]]) -> str:
@@ -162,5 +162,5 @@ def _describe_frame(frame: Frame) -> str:
     text = str(frame)
     if frame.type is FrameType.I:
         begins = frame.information[:3] in (LLC_REQUEST, LLC_RESPONSE)
-        text += f" {apdu_name(frame.information[3:])}" if begins else " continued"
+        text += f" {describe(frame.information[3:])}" if begins else " continued"
     return text

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from connectors.dlms.host_names import lookup
 from model.errors import MeterError
 from model.messages import ErrorKind
 
@@ -61,7 +63,7 @@ class TcpLink:
         """
         address = f"{host}:{port}"
         try:
-            reader, writer = await asyncio.open_connection(host, port)
+            reader, writer = await _connect(host, port)
         except OSError as error:
             raise MeterError(ErrorKind.CONNECT, f"cannot connect to {address}: {_reason(error)}", _remedy(error)) from error
         return cls(address, reader, writer)
@@ -106,6 +108,15 @@ class TcpLink:
             await self._writer.wait_closed()
 
 
+async def _connect(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """The first of the host's addresses that accepts."""
+    *others, last = await lookup(host)
+    for address in others:
+        with contextlib.suppress(OSError):
+            return await asyncio.open_connection(address, port)
+    return await asyncio.open_connection(last, port)
+
+
 def _reason(error: OSError) -> str:
     """The operating system's words; asyncio replaces them by the address it tried."""
     if isinstance(error, socket.gaierror) or error.errno is None:
@@ -118,6 +129,8 @@ def _remedy(error: OSError) -> str:
         return "nothing listens there, or the one connection it allows is taken: check port and converter, and other programs"
     if isinstance(error, socket.gaierror):
         return "the name is not known to this host: check the spelling and the name server"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "this process has too many files open: raise its limit (ulimit -n, LimitNOFILE)"
     return "check address, cable and routing"
 
 

@@ -29,6 +29,12 @@ from model.timestamps import utc_now
 SHORTEST_CYCLE_TIMEOUT = 30.0
 """Seconds a cycle may take at least, however short the interval: the first one also reads scalers and units."""
 
+FRUITLESS_CYCLES = 3
+"""Cycles answered with nothing but errors after which the association is opened anew: some meters recover only then."""
+
+SCALER_TRUST = 600.0
+"""Seconds without a value after which a meter that failed may have been exchanged: its scalers are read again."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -67,8 +73,10 @@ class MeterPoll:
         self._scaler_of = {read.attribute: read.scaler_unit for read in plan.reads if read.scaler_unit is not None}
         self._scalers: dict[Attribute, tuple[int, int]] = {}
         self._suspects: dict[Attribute, Backoff] = {}
-        self._lists = WithList(meter.with_list_max if meter.with_list else 1)
+        self._lists = WithList(meter.id, meter.with_list_max if meter.with_list else 1)
         self._stopping = False
+        self._without_values = 0
+        self._last_good = time.monotonic()
         self._fault: MeterError | None = None
         self._log = log.bind(meter=meter.id)
 
@@ -85,14 +93,15 @@ class MeterPoll:
             )
         attempt = _Attempt()
         fault = await self._guarded(attempt)
-        await self._after(fault)
+        duration = time.monotonic() - begun
         values, errors, offset = self._collect(attempt, fault)
+        await self._after(fault, bool(values))
         outcome = Outcome.FAILED if not values else Outcome.PARTIAL if errors else Outcome.OK
         return Cycle(
             meter=self._meter.id,
             due=due,
             started=started,
-            duration=time.monotonic() - begun,
+            duration=duration,
             outcome=outcome,
             values=tuple(values),
             errors=tuple(errors),
@@ -116,6 +125,7 @@ class MeterPoll:
         except MeterError as fault:
             return fault
         except asyncio.TimeoutError:
+            self._suspect(attempt)
             return MeterError(
                 ErrorKind.TIMEOUT,
                 f"the cycle was not finished within {timeout:g} s",
@@ -128,14 +138,18 @@ class MeterPoll:
             return MeterError(ErrorKind.PROTOCOL, f"unexpected {type(error).__name__}: {error}", "report this with the debug log")
         return None
 
-    async def _after(self, fault: MeterError | None) -> None:
+    async def _after(self, fault: MeterError | None, got_values: bool) -> None:
         """Keep the association for the next cycle, or give it up and wait."""
         previous, self._fault = self._fault, fault
+        self._without_values = 0 if got_values else self._without_values + 1
+        if got_values:
+            self._last_good = time.monotonic()
         if fault is None:
             self._backoff.succeeded()
             if previous is not None:
                 self._log.info("meter answers again")
-            if self._interval >= self._meter.inactivity_timeout:
+            if self._interval >= self._meter.inactivity_timeout or self._without_values >= FRUITLESS_CYCLES:
+                self._without_values = 0
                 await self._session.close()
             return
         await self._session.abandon()
@@ -158,8 +172,7 @@ class MeterPoll:
 
     async def _read_once(self, attempt: _Attempt) -> None:
         if not self._session.usable():
-            await self._session.associate()
-            attempt.associated = True
+            await self._associate(attempt)
         unknown = [scaler for scaler in self._plan.scalers() if scaler not in self._scalers]
         try:
             await self._get((*unknown, *self._plan.attributes()), attempt)
@@ -170,12 +183,21 @@ class MeterPoll:
         finally:
             self._learn_scalers(unknown, attempt)
 
+    async def _associate(self, attempt: _Attempt) -> None:
+        await self._session.associate()
+        attempt.associated = True
+        if self._fault is not None and time.monotonic() - self._last_good > SCALER_TRUST:
+            self._scalers.clear()
+
     def _suspect(self, attempt: _Attempt) -> None:
         """A meter that answers others may be silent about what was asked last: a list, or one attribute."""
-        if len(attempt.asked) > 1:
-            self._list_failed(attempt, "no reply to it")
-        elif attempt.results:
-            self._suspects[attempt.asked[0]] = Backoff(self._meter.backoff_min, self._meter.backoff_max)
+        unanswered = [attribute for attribute in attempt.asked if attribute not in attempt.results]
+        if len(unanswered) > 1:
+            self._lists.unanswered(attempt.lists)
+        elif unanswered and unanswered[0] in self._suspects:
+            self._suspects[unanswered[0]].failed(time.monotonic())
+        elif unanswered and attempt.results:
+            self._suspects[unanswered[0]] = Backoff(self._meter.backoff_min, self._meter.backoff_max)
 
     def _learn_scalers(self, asked: Sequence[Attribute], attempt: _Attempt) -> None:
         for attribute in asked:
@@ -195,9 +217,9 @@ class MeterPoll:
                 results = await self._session.get(taken)
             except ListRefused as refusal:
                 if len(taken) > 1:
-                    self._list_failed(attempt, str(refusal))
+                    self._lists.refused(attempt.lists, str(refusal))
                     continue
-                results = (AttributeResult(taken[0], None, ErrorKind.ACCESS, str(refusal)),)
+                results = (AttributeResult(taken[0], None, refusal.kind, str(refusal)),)
             attempt.take(self._lists.believed(results, attempt.lists))
             missing = [a for a in missing if a not in attempt.results and not self._lacks_scaler(a, attempt)]
         for attribute in attributes:
@@ -218,12 +240,12 @@ class MeterPoll:
             attempt.take([AttributeResult(attribute, None, ErrorKind.TIMEOUT, detail)])
             return
         if not self._session.usable():
-            await self._session.associate()
+            await self._associate(attempt)
         try:
             attempt.take(await self._session.get((attribute,)))
             del self._suspects[attribute]
         except ListRefused as refusal:
-            attempt.take([AttributeResult(attribute, None, ErrorKind.ACCESS, str(refusal))])
+            attempt.take([AttributeResult(attribute, None, refusal.kind, str(refusal))])
         except MeterError as fault:
             backoff.failed(time.monotonic())
             attempt.take([AttributeResult(attribute, None, fault.kind, fault.what)])
@@ -233,11 +255,6 @@ class MeterPoll:
         if not self._session.with_list:
             return missing[:1]
         return self._lists.choose(missing, attempt.lists, self._session.fits)
-
-    def _list_failed(self, attempt: _Attempt, why: str) -> None:
-        self._lists.failed(attempt.lists)
-        if not self._lists.usable:
-            self._log.info("this meter does not take GET-with-list, reading one by one", reason=why)
 
     def _collect(self, attempt: _Attempt, fault: MeterError | None) -> tuple[list[RawValue], list[ReadError], float | None]:
         values: list[RawValue] = []

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -40,11 +41,20 @@ JUNK_LIMIT = 65_536
 CLOSE_TIMEOUT = 1.0
 """Seconds the meter gets for each of the two farewells (RLRE, UA)."""
 
+ABANDON_TIMEOUT = 0.5
+"""Seconds to wait for the answer to DISC of a meter that did not answer before: it must not arrive on the next link."""
+
+_CLOSED_REMEDY = "check client_sap and server_logical; or another program holds the only connection that the meter allows"
+
 log = structlog.get_logger(__name__)
 
 
 class ListRefused(Exception):
     """The meter refused a request as a whole while the association stays open; with-list may be what it does not like."""
+
+    def __init__(self, refusal: ServiceRefused) -> None:
+        super().__init__(refusal.detail)
+        self.kind = refusal.kind
 
 
 class Session:
@@ -64,6 +74,8 @@ class Session:
         self._last_used = 0.0
         self._timers: dict[tuple[Attribute, ...], ReplyTimer] = {}
         self._sent = 0
+        self._discarded = 0
+        self._discard_reason = ""
         self.exchanges = 0
         """Requests sent for attributes since the session exists, repetitions included."""
 
@@ -84,7 +96,7 @@ class Session:
         :raises MeterError: CONNECT, TIMEOUT, REFUSED, LINK_LOST or PROTOCOL.
         """
         await self.close()
-        address = await asyncio.get_running_loop().run_in_executor(None, self._resolve, self._meter.id, self._meter.connect)
+        address = await self._address()
         try:
             self._link = await asyncio.wait_for(open_link(address), self._meter.connect_timeout)
         except asyncio.TimeoutError:
@@ -94,7 +106,12 @@ class Session:
                 "check address, firewall and whether the converter is powered",
             ) from None
         timer = ReplyTimer(self._meter.exchange_timeout)
-        limits = await self._exchange(self._conversation.open(), (Associated,), "the association request", timer)
+        try:
+            limits = await self._exchange(self._conversation.open(), (Associated,), "the association request", timer)
+        except MeterError as error:
+            if error.kind is not ErrorKind.LINK_LOST:
+                raise
+            raise MeterError(ErrorKind.LINK_LOST, f"{error.what} when asked for an association", _CLOSED_REMEDY) from error
         assert isinstance(limits, Associated)
         self._limits = limits
         self._log.info(
@@ -104,6 +121,12 @@ class Session:
             max_pdu_size=limits.max_pdu_size,
             information_size=limits.information_size,
         )
+
+    async def _address(self) -> str:
+        if urlsplit(self._meter.connect).scheme == "tcp":
+            return self._meter.connect
+        # What is not an address yet may take a while to become one: a virtual meter has to be started first.
+        return await asyncio.get_running_loop().run_in_executor(None, self._resolve, self._meter.id, self._meter.connect)
 
     def fits(self, attributes: Sequence[Attribute], limit: int) -> int:
         """How many of `attributes`, from the front and at most `limit`, fit into one request."""
@@ -123,7 +146,7 @@ class Session:
         finally:
             self.exchanges += self._sent - before
         if isinstance(reply, ServiceRefused):
-            raise ListRefused(reply.detail)
+            raise ListRefused(reply)
         assert isinstance(reply, Answered)
         return reply.results
 
@@ -143,13 +166,15 @@ class Session:
             await link.close()
 
     async def abandon(self) -> None:
-        """Close the link to a meter that does not answer: the farewell is sent but not waited for; never raises."""
+        """Close the link to a meter that does not answer, with a farewell that is hardly waited for; never raises."""
         link, self._link = self._link, None
         if link is None:
             return
-        with contextlib.suppress(MeterError, asyncio.TimeoutError):
-            await asyncio.wait_for(link.write(self._traced(self._conversation.disconnect(), sent=True)), CLOSE_TIMEOUT)
-        await link.close()
+        try:
+            if not link.closed:
+                await self._disconnect(link, ABANDON_TIMEOUT)
+        finally:
+            await link.close()
 
     async def _say_goodbye(self, link: Link) -> None:
         with contextlib.suppress(MeterError, asyncio.TimeoutError):
@@ -157,16 +182,20 @@ class Session:
                 await link.write(self._traced(self._conversation.release(), sent=True))
                 await self._wait_for(link, (Released,), CLOSE_TIMEOUT)
                 self._log.info("association released")
+        await self._disconnect(link, CLOSE_TIMEOUT)
+
+    async def _disconnect(self, link: Link, patience: float) -> None:
         with contextlib.suppress(MeterError, asyncio.TimeoutError):
             farewell = self._conversation.disconnect()
             if farewell:
                 await link.write(self._traced(farewell, sent=True))
-                await self._wait_for(link, (Disconnected,), CLOSE_TIMEOUT)
+                await self._wait_for(link, (Disconnected,), patience)
 
     async def _exchange(self, request: bytes, wanted: tuple[type[Event], ...], what: str, timer: ReplyTimer) -> Event:
         assert self._link is not None
         data = request
         begun = _now()
+        self._discarded, self._discard_reason = 0, ""
         for attempt in range(self._meter.retries + 1):
             if attempt:
                 data = self._conversation.resend()
@@ -185,14 +214,13 @@ class Session:
         times = "once" if self._meter.retries == 0 else f"{self._meter.retries + 1} times"
         raise MeterError(
             ErrorKind.TIMEOUT,
-            f"no reply to {what}, sent {times} in {_now() - begun:.1f} s",
+            f"no reply to {what}, sent {times} in {_now() - begun:.1f} s{self._ignored()}",
             "never answered: check client_sap, server_logical, server_physical and framing; sometimes does: line and exchange_timeout",
         )
 
     async def _wait_for(self, link: Link, wanted: tuple[type[Event], ...], patience: float) -> Event:
         """The first wanted event; what the protocol wants sent on the way is sent, and gives the meter a new deadline."""
         deadline = _now() + patience
-        discarded = 0
         while True:
             data = await asyncio.wait_for(link.read(), max(0.0, deadline - _now()))
             self._traced(data, sent=False)
@@ -204,19 +232,25 @@ class Session:
                     await link.write(self._traced(event.data, sent=True))
                     deadline = _now() + patience
                 elif isinstance(event, Discarded):
-                    discarded += event.count
+                    self._discarded += event.count
+                    self._discard_reason = event.reason
                     self._log.debug("discarded", bytes=event.count, reason=event.reason)
                 else:
                     _raise_ending(event)
             if reply is not None:
                 return reply
-            if discarded > JUNK_LIMIT:
+            if self._discarded > JUNK_LIMIT:
                 raise MeterError(
                     ErrorKind.PROTOCOL,
-                    f"{discarded} bytes arrived that are no answer to anything",
+                    f"{self._discarded} bytes arrived that are no answer to anything",
                     "check baud rate and parity of the converter, and that framing fits the meter",
                 )
             await asyncio.sleep(0)  # a flood of bytes must not keep the loop from the other meters
+
+    def _ignored(self) -> str:
+        if not self._discarded:
+            return ""
+        return f"; {self._discarded} bytes did arrive but were no answer, the last because: {self._discard_reason}"
 
     def _traced(self, data: bytes, sent: bool) -> bytes:
         if logging.getLogger(__name__).isEnabledFor(logging.DEBUG):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import bytewax.operators as op
@@ -21,6 +22,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import KeyedStream
 from pydantic import Field
 
+from connectors.dlms.known_meters import remember
 from connectors.dlms.loop import submit
 from connectors.dlms.plan import plan_reads
 from connectors.dlms.poll import MeterPoll
@@ -42,7 +44,7 @@ WAKE_LIMIT = 1.0
 START_SPACING = 0.05
 """Seconds between the first cycles of two meters, unless the interval is too short for all of them."""
 
-STOP_TIMEOUT = 3.0
+STOP_TIMEOUT = 2.8
 """Seconds from the request to stop until a partition ends even if its meter did not say goodbye."""
 
 Snapshot = dict[str, int]
@@ -62,27 +64,24 @@ class MeterPartition(StatefulSourcePartition[tuple[str, Cycle], Snapshot]):
         self._poll = poll
         self._stop = stop
         self._running = submit(poll.run())
-        self._stop_deadline: float | None = None
+        stop.on_request(poll.stop)
 
     def next_batch(self) -> list[tuple[str, Cycle]]:
         """The cycles that are finished.
 
         :raises StopIteration: when a stop was requested and the association is released, or `STOP_TIMEOUT` is over.
         """
-        if self._stop.requested() and self._stop_deadline is None:
-            self._stop_deadline = time.monotonic() + STOP_TIMEOUT
-            self._poll.stop()
-        elif self._stop_deadline is None and self._running.done():
+        stopping, ended = self._stop.requested(), self._running.done()
+        if ended and not stopping:
             self._running.result()  # a defect of ours: better the whole flow ends than one meter falls silent unnoticed
-        ended = self._stop_deadline is not None and (self._running.done() or time.monotonic() >= self._stop_deadline)
         cycles = [(self._meter, cycle) for cycle in self._poll.take()]
-        if ended and not cycles:
+        if stopping and not cycles and (ended or self._stop.elapsed() >= STOP_TIMEOUT):
             raise StopIteration
         return cycles
 
     def next_awake(self) -> datetime:
         """When a cycle may be ready, or soon while one is read; on the common grid and never far ahead."""
-        ahead = 0.0 if self._stop_deadline is not None else self._poll.idle_for()
+        ahead = 0.0 if self._stop.requested() else self._poll.idle_for()
         wake = time.time() + min(max(ahead, 0.001), WAKE_LIMIT)
         return datetime.fromtimestamp(math.ceil(wake / WAKE_GRID) * WAKE_GRID, tz=timezone.utc)
 
@@ -95,28 +94,59 @@ class MeterPartition(StatefulSourcePartition[tuple[str, Cycle], Snapshot]):
         self._poll.stop()
 
 
+class ParkedPartition(StatefulSourcePartition[tuple[str, Cycle], Snapshot]):
+    """A meter that is no longer in pipeline.yaml but may still be in the recovery store: ends at once."""
+
+    def next_batch(self) -> list[tuple[str, Cycle]]:
+        """Nothing, for ever.
+
+        :raises StopIteration: always.
+        """
+        raise StopIteration
+
+    def snapshot(self) -> Snapshot:
+        """As that of a meter."""
+        return {"version": 1}
+
+
 class DlmsSource(FixedPartitionedSource[tuple[str, Cycle], Snapshot]):
     """All meters of one `dlms-in` node; a meter is the unit of parallelism, read by exactly one worker.
 
     :arg pipeline: templates and intervals.
     :arg meters: the meters to read.
+    :arg known: the file that remembers the meters of this node, see `known_meters`.
     :arg resolve: see `Session`.
     :arg stop: ends the input.
     """
 
-    def __init__(self, pipeline: PipelineSettings, meters: Sequence[MeterSettings], resolve: Callable[[str, str], str], stop: Stop) -> None:
+    def __init__(
+        self,
+        pipeline: PipelineSettings,
+        meters: Sequence[MeterSettings],
+        known: Path,
+        resolve: Callable[[str, str], str],
+        stop: Stop,
+    ) -> None:
         self._pipeline = pipeline
+        self._known = known
         self._meters = {meter.id: meter for meter in meters}
         self._rank = {meter.id: rank for rank, meter in enumerate(meters)}
         self._resolve = resolve
         self._stop = stop
 
     def list_parts(self) -> list[str]:
-        """The meter ids."""
-        return list(self._meters)
+        """The meter ids, those of removed meters included.
 
-    def build_part(self, step_id: str, for_part: str, resume_state: Snapshot | None) -> MeterPartition:
+        :raises StorageError: when the list of known meters cannot be used.
+        """
+        return sorted(remember(self._known, self._meters))
+
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: Snapshot | None
+    ) -> StatefulSourcePartition[tuple[str, Cycle], Snapshot]:
         """The partition of one meter; its first cycle is spaced from those of the others."""
+        if for_part not in self._meters:
+            return ParkedPartition()
         meter = self._meters[for_part]
         interval = self._pipeline.interval(meter)
         spacing = min(START_SPACING, interval / len(self._meters))
@@ -135,7 +165,8 @@ def dlms_in(step_id: str, flow: Dataflow, source: DlmsSource) -> KeyedStream[Cyc
 def _build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
     patterns = context.settings.meters
     meters = [meter for meter in context.pipeline.meters if any(fnmatchcase(meter.id, pattern) for pattern in patterns)]
-    source = DlmsSource(context.pipeline, meters, context.resolve_meter, context.stop)
+    known = context.pipeline.state_dir / f"meters-{context.node_id}.json"
+    source = DlmsSource(context.pipeline, meters, known, context.resolve_meter, context.stop)
     return {MAIN: dlms_in(context.node_id, context.flow, source)}
 
 

@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import structlog
+
 from connectors.dlms.events import Attribute, AttributeResult
+
+UNANSWERED = 2
+"""Lists without an answer, none of them ever answered, after which a meter counts as one that does not take them."""
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass
@@ -24,20 +31,18 @@ class ListCycle:
 class WithList:
     """Decides what goes into the next request and which of its results are believed.
 
+    :arg meter: the meter's id, for the log.
     :arg most: attributes per list at most; 1 for a meter that shall not be asked for lists.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, meter: str, most: int) -> None:
         self._most = most
         self._usable = most > 1
         self._proven = False
+        self._unanswered = 0
         self._second_chance = True
         self._left_out: set[Attribute] = set()
-
-    @property
-    def usable(self) -> bool:
-        """Whether lists are asked for at all."""
-        return self._usable
+        self._log = log.bind(meter=meter)
 
     def choose(
         self, missing: Sequence[Attribute], cycle: ListCycle, fits: Callable[[Sequence[Attribute], int], int]
@@ -55,25 +60,37 @@ class WithList:
         """The results that count; attributes without one are asked again, alone."""
         good = [result for result in results if result.error is None]
         if len(results) == 1:
-            if not good:
-                self._leave_out(results[0].attribute)
+            self._asked_alone(results[0])
             return results
         if good:
-            self._proven = True
+            self._proven, self._unanswered = True, 0
         elif not self._proven:
-            self.failed(cycle)
+            self.refused(cycle, "it answered every item with an error")
         cycle.failed.update(result.attribute for result in results if result.error is not None)
         return good
 
-    def failed(self, cycle: ListCycle) -> None:
-        """A whole list was refused or not answered: one by one in this cycle, for good where a list never worked."""
+    def refused(self, cycle: ListCycle, why: str) -> None:
+        """A whole list was refused: one by one in this cycle, for good where a list never worked."""
         cycle.single = True
-        self._usable = self._usable and self._proven
+        if self._usable and not self._proven:
+            self._usable = False
+            self._log.info("this meter does not take GET-with-list, reading one by one", reason=why)
 
-    def _leave_out(self, attribute: Attribute) -> None:
-        """One attribute that the meter does not have may have spoilt the lists: they get one more chance without it."""
-        if attribute in self._left_out:
-            return
-        self._left_out.add(attribute)
-        if not self._usable and self._second_chance and self._most > 1:
-            self._usable, self._second_chance = True, False
+    def unanswered(self, cycle: ListCycle) -> None:
+        """A list was not answered, which a disturbance may do once but not `UNANSWERED` times in a row."""
+        cycle.single = True
+        self._unanswered += 1
+        if self._unanswered >= UNANSWERED:
+            self.refused(cycle, "no reply to it")
+
+    def _asked_alone(self, result: AttributeResult) -> None:
+        """Lists leave out what failed alone until it succeeds alone: one attribute that a meter lacks may spoil a list.
+
+        Lists that failed before the culprit was known get one more chance without it.
+        """
+        if result.error is None:
+            self._left_out.discard(result.attribute)
+        elif result.attribute not in self._left_out:
+            self._left_out.add(result.attribute)
+            if not self._usable and self._second_chance and self._most > 1:
+                self._usable, self._second_chance = True, False

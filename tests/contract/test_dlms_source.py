@@ -6,13 +6,16 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import bytewax.operators as op
 import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import cluster_main, run_main
 
 from connectors.dlms.source import DlmsSource, dlms_in
@@ -67,7 +70,7 @@ def pipeline_of(meter_settings: list[dict[str, Any]], interval: float) -> Pipeli
 
 
 def flow_of(
-    pipeline: PipelineSettings, meters: BackgroundMeters, behaviours: dict[str, Behaviour], sink: Collected, stop: Stop
+    pipeline: PipelineSettings, meters: BackgroundMeters, behaviours: dict[str, Behaviour], sink: Collected, stop: Stop, known: Path
 ) -> Dataflow:
     by_id = {meter.id: meter for meter in pipeline.meters}
 
@@ -75,7 +78,7 @@ def flow_of(
         return meters.start(parse_sim_url(by_id[meter_id].connect, by_id[meter_id]).config, behaviours.get(meter_id))
 
     flow = Dataflow("test")
-    op.output("out", dlms_in("meters", flow, DlmsSource(pipeline, pipeline.meters, resolve, stop)), sink)
+    op.output("out", dlms_in("meters", flow, DlmsSource(pipeline, pipeline.meters, known, resolve, stop)), sink)
     return flow
 
 
@@ -90,10 +93,12 @@ def stop() -> Iterator[Stop]:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_every_meter_is_read_once_per_interval_and_released_at_the_stop(meters: BackgroundMeters, stop: Stop, workers: int) -> None:
+def test_every_meter_is_read_once_per_interval_and_released_at_the_stop(
+    meters: BackgroundMeters, stop: Stop, workers: int, tmp_path: Path
+) -> None:
     pipeline = pipeline_of([{"id": f"m{number}"} for number in range(6)], interval=0.5)
     sink = Collected(stop, lambda cycles: len(cycles) == 6 and all(len(c) >= 4 for c in cycles.values()))
-    flow = flow_of(pipeline, meters, {}, sink, stop)
+    flow = flow_of(pipeline, meters, {}, sink, stop, tmp_path / "known.json")
     if workers == 1:
         run_main(flow)
     else:
@@ -109,7 +114,7 @@ def test_every_meter_is_read_once_per_interval_and_released_at_the_stop(meters: 
 
 
 @pytest.mark.slow
-def test_silent_and_babbling_meters_cost_the_healthy_ones_nothing(meters: BackgroundMeters, stop: Stop) -> None:
+def test_silent_and_babbling_meters_cost_the_healthy_ones_nothing(meters: BackgroundMeters, stop: Stop, tmp_path: Path) -> None:
     healthy, silent, babbling = 160, 20, 20
     names = [f"healthy{n}" for n in range(healthy)] + [f"silent{n}" for n in range(silent)] + [f"babbling{n}" for n in range(babbling)]
     behaviours = {name: Behaviour(silent=True) for name in names if name.startswith("silent")}
@@ -118,14 +123,14 @@ def test_silent_and_babbling_meters_cost_the_healthy_ones_nothing(meters: Backgr
         [{"id": name} | ({} if name.startswith("healthy") else {"exchange_timeout": 0.5}) for name in names], interval=3.0
     )
     sink = Collected(stop, lambda cycles: all(len(cycles[f"healthy{n}"]) >= 4 for n in range(healthy)))
-    run_main(flow_of(pipeline, meters, behaviours, sink, stop))
+    run_main(flow_of(pipeline, meters, behaviours, sink, stop, tmp_path / "known.json"))
     for name in names:
         outcomes = {cycle.outcome for cycle in sink.cycles[name]}
         assert outcomes == ({Outcome.OK} if name.startswith("healthy") else {Outcome.FAILED}), name
         assert not any("skipped" in error.detail for cycle in sink.cycles[name] for error in cycle.errors) or not name.startswith("healthy")
 
 
-def test_a_stop_does_not_wait_for_a_meter_that_does_not_answer(meters: BackgroundMeters, stop: Stop) -> None:
+def test_a_stop_does_not_wait_for_a_meter_that_does_not_answer(meters: BackgroundMeters, stop: Stop, tmp_path: Path) -> None:
     pipeline = pipeline_of([{"id": "well"}, {"id": "silent", "exchange_timeout": 20.0}], interval=0.5)
     requested: list[float] = []
 
@@ -135,6 +140,18 @@ def test_a_stop_does_not_wait_for_a_meter_that_does_not_answer(meters: Backgroun
         return bool(requested)
 
     sink = Collected(stop, enough)
-    run_main(flow_of(pipeline, meters, {"silent": Behaviour(silent=True)}, sink, stop))
+    run_main(flow_of(pipeline, meters, {"silent": Behaviour(silent=True)}, sink, stop, tmp_path / "known.json"))
     assert time.monotonic() - requested[0] < 5.0
     assert meters.counters("well").releases == 1
+
+
+def test_a_meter_can_be_taken_out_and_put_back_between_two_runs_with_recovery(meters: BackgroundMeters, tmp_path: Path) -> None:
+    store = tmp_path / "recovery"
+    store.mkdir()
+    init_db_dir(store, 1)
+    for names in (["a", "b"], ["a"], ["a", "b", "c"]):
+        stop = Stop()
+        sink = Collected(stop, lambda cycles, names=names: all(len(cycles[name]) >= 2 for name in names))
+        flow = flow_of(pipeline_of([{"id": name} for name in names], 0.3), meters, {}, sink, stop, tmp_path / "known.json")
+        run_main(flow, epoch_interval=timedelta(seconds=0.2), recovery_config=RecoveryConfig(str(store)))
+        assert {name for name, cycles in sink.cycles.items() if cycles} == set(names)

@@ -295,9 +295,11 @@ def test_an_association_answered_with_an_error(answer: str) -> None:
     assert event.remedy
 
 
-def test_disconnected_mode_while_connecting_is_a_refusal() -> None:
+def test_disconnected_mode_while_connecting_is_a_refusal_the_second_time() -> None:
+    """The first DM may be the answer to the DISC of an earlier connection, delivered late by a converter."""
     conversation = Conversation(settings("hdlc"))
-    conversation.open()
+    snrm = conversation.open()
+    assert conversation.receive(ScriptedMeter.frame(FrameType.DM)) == [Transmit(snrm)]
     (event,) = conversation.receive(ScriptedMeter.frame(FrameType.DM))
     assert isinstance(event, Refused)
     assert "DM" in event.detail
@@ -481,13 +483,13 @@ def test_trace_in_words() -> None:
     apdu = meter.apdu(conversation.get([ENERGY]))
     answer = meter.answer(reply(apdu, "01", "001101"))
     number = apdu[2] & 0x0F
-    assert conversation.trace(answer, sent=False) == f"<- {answer.hex()} | I S=1 R=2 GET-response-normal #{number}"
+    assert conversation.trace(answer, sent=False) == f"<- {answer.hex()} | I S=1 R=2 GET-response-normal #{number} 1"
     assert conversation.trace(answer[:5], sent=False).endswith("| part of a message")
     assert conversation.trace(b"xx" + answer, sent=False).count("2 bytes: ") == 1
     wrapper, meter = associated("wrapper")
     apdu = meter.apdu(wrapper.get([ENERGY]))
     line = wrapper.trace(meter.answer(reply(apdu, "01", "001101")), sent=False)
-    assert line.endswith(f"1 to 16 GET-response-normal #{apdu[2] & 0x0F}")
+    assert line.endswith(f"1 to 16 GET-response-normal #{apdu[2] & 0x0F} 1")
 
 
 def script(framing: Name) -> Iterator[bytes]:

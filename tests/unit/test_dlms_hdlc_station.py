@@ -118,19 +118,36 @@ def test_segmented_replies_are_asked_for_with_rr_and_joined() -> None:
     assert decode(link.send(b"next")).nr == 3
 
 
-def test_segments_in_one_window_are_answered_at_its_end() -> None:
+def test_a_segment_without_the_final_bit_is_acknowledged_too() -> None:
     link = connected()
     link.send(b"request")
-    assert link.receive(answer(0, 1, b"one ", segmented=True, final=False)) == []
+    (acknowledgement,) = link.receive(answer(0, 1, b"one ", segmented=True, final=False))
+    assert isinstance(acknowledgement, Transmit)
     assert link.receive(answer(1, 1, b"two", llc=False)) == [Received(b"one two")]
 
 
-@pytest.mark.parametrize(("ns", "nr"), [(7, 1), (1, 1), (0, 0), (0, 2)])
+@pytest.mark.parametrize(("ns", "nr"), [(7, 1), (1, 1), (1, 0), (0, 2)])
 def test_a_frame_with_other_numbers_is_stale(ns: int, nr: int) -> None:
     link = connected()
     link.send(b"request")
     assert is_discarded(link.receive(answer(ns, nr, b"stale")))
     assert link.receive(answer(0, 1, b"reply")) == [Received(b"reply")]
+
+
+def test_a_meter_that_never_counts_what_it_received_is_read() -> None:
+    link = connected()
+    for number in range(10):
+        link.send(b"request")
+        assert is_discarded(link.receive(answer((number - 1) & 7, 0, b"stale")))
+        assert link.receive(answer(number & 7, 0, b"reply")) == [Received(b"reply")]
+
+
+def test_a_meter_that_counts_must_go_on_counting() -> None:
+    link = connected()
+    link.send(b"one")
+    assert link.receive(answer(0, 1, b"reply")) == [Received(b"reply")]
+    link.send(b"two")
+    assert is_discarded(link.receive(answer(1, 0, b"stale")))
 
 
 def test_a_repeated_reply_is_discarded() -> None:

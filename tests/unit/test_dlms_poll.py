@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from connectors.dlms.events import Attribute, AttributeResult, CosemData
+from connectors.dlms.events import Attribute, AttributeResult, CosemData, ServiceRefused
 from connectors.dlms.plan import plan_reads
 from connectors.dlms.poll import MeterPoll
 from connectors.dlms.session import ListRefused
@@ -114,7 +114,7 @@ def test_a_list_is_cut_at_the_most_the_settings_allow() -> None:
 def test_a_refused_list_falls_back_to_single_requests_for_good() -> None:
     def refuse_lists(attributes: Sequence[Attribute]) -> tuple[AttributeResult, ...]:
         if len(attributes) > 1:
-            raise ListRefused("exception-response: service-not-supported")
+            raise ListRefused(ServiceRefused("exception-response: service-not-supported"))
         return honest(attributes)
 
     first, second = cycles(ScriptedSession(refuse_lists, with_list=True), 2)
@@ -122,16 +122,54 @@ def test_a_refused_list_falls_back_to_single_requests_for_good() -> None:
     assert (second.outcome, second.exchanges) == (Outcome.OK, 3)
 
 
-def test_a_list_that_is_never_answered_falls_back_on_a_new_association() -> None:
+def test_a_list_that_is_not_answered_twice_is_not_asked_for_again() -> None:
     def silent_to_lists(attributes: Sequence[Attribute]) -> tuple[AttributeResult, ...]:
         if len(attributes) > 1:
             raise timeout()
         return honest(attributes)
 
     session = ScriptedSession(silent_to_lists, with_list=True, open=True)
-    first, second = cycles(session, 2)
-    assert (first.outcome, first.values) == (Outcome.OK, VALUES)
-    assert (session.associations, second.exchanges) == (1, 3)
+    first, second, third = cycles(session, 3)
+    for cycle in (first, second, third):
+        assert (cycle.outcome, cycle.values) == (Outcome.OK, VALUES)
+    assert (session.associations, third.exchanges) == (2, 3)
+
+
+def test_a_list_that_was_lost_once_is_asked_for_again() -> None:
+    failures = [timeout()]
+
+    def lose_one(attributes: Sequence[Attribute]) -> tuple[AttributeResult, ...]:
+        if len(attributes) > 1 and failures:
+            raise failures.pop()
+        return honest(attributes)
+
+    _, second, third = cycles(ScriptedSession(lose_one, with_list=True, open=True), 3)
+    assert [second.exchanges, third.exchanges] == [1, 1]
+
+
+def test_an_attribute_that_failed_once_returns_to_the_list() -> None:
+    answers: list[int] = []
+
+    def deny_twice(attributes: Sequence[Attribute]) -> tuple[AttributeResult, ...]:
+        answers.append(len(attributes))
+        denied = len(answers) <= 2
+        return tuple(
+            AttributeResult(a, None, ErrorKind.ACCESS, "temporary-failure") if denied and a == CURRENT else AttributeResult(a, DATA[a])
+            for a in attributes
+        )
+
+    first, second, third = cycles(ScriptedSession(deny_twice, with_list=True), 3)
+    assert [cycle.outcome for cycle in (first, second, third)] == [Outcome.PARTIAL, Outcome.OK, Outcome.OK]
+    assert [second.exchanges, third.exchanges] == [2, 1]
+
+
+def test_three_cycles_with_nothing_but_errors_open_the_association_anew() -> None:
+    def deny(attributes: Sequence[Attribute]) -> tuple[AttributeResult, ...]:
+        return tuple(AttributeResult(a, None, ErrorKind.ACCESS, "temporary-failure") for a in attributes)
+
+    session = ScriptedSession(deny)
+    cycles(session, 4)
+    assert session.associations == 2
 
 
 def test_a_list_in_which_every_item_fails_is_not_believed_before_single_requests_agree() -> None:
@@ -165,7 +203,7 @@ def test_one_bad_item_that_spoils_the_rest_of_a_list_is_found_and_left_out_of_la
 def test_lists_that_fail_because_of_one_attribute_get_a_second_chance_without_it() -> None:
     def malformed(attributes: Sequence[Attribute]) -> tuple[AttributeResult, ...]:
         if len(attributes) > 1 and CURRENT in attributes:
-            raise ListRefused("the list has another number of items")
+            raise ListRefused(ServiceRefused("the list has another number of items"))
         return tuple(
             AttributeResult(a, None, ErrorKind.ACCESS, "object-undefined") if a == CURRENT else AttributeResult(a, DATA[a])
             for a in attributes

@@ -54,7 +54,7 @@ class Get:
                 return self._normal(Reader(reply.result))
             return self._list(reply)
         except CosemError as error:
-            return ServiceRefused(f"the answer cannot be decoded: {error}")
+            return ServiceRefused(f"the answer cannot be decoded: {error}", ErrorKind.DECODE)
 
     @property
     def is_list(self) -> bool:
@@ -120,7 +120,7 @@ class Get:
         try:
             return self._results(Reader(data))
         except CosemError as error:
-            return ServiceRefused(f"the answer cannot be decoded: {error}")
+            return ServiceRefused(f"the answer cannot be decoded: {error}", ErrorKind.DECODE)
 
 
 def _denied(attribute: Attribute, code: int) -> AttributeResult:

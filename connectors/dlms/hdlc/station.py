@@ -71,6 +71,8 @@ class Station:
         self._send_size = DEFAULT_INFORMATION_SIZE
         self._expected: FrameType | None = None
         self._vs = self._vr = 0
+        self._taken = 0
+        self._acknowledges = True
         self._segments: list[bytes] = []
         self._reply = bytearray()
         self._frames = 0
@@ -109,6 +111,7 @@ class Station:
         """The caller found that the APDU just received answers an earlier request: wait on for the right one."""
         if self._frames == 1:
             self._vr = (self._vr - 1) & 7
+            self._taken -= 1
         self._expected = FrameType.I
 
     def receive(self, frame: Frame) -> list[StationEvent]:
@@ -141,8 +144,12 @@ class Station:
     def _information(self, frame: Frame) -> list[StationEvent]:
         if self._expected is not FrameType.I:
             return [_discard(frame, "answers nothing that was asked")]
-        if frame.ns != self._vr or frame.nr != self._vs or self._segments:
-            return [_discard(frame, f"is stale or repeated, not S={self._vr} R={self._vs}")]
+        if self._taken == 0:
+            self._acknowledges = frame.nr != 0
+        expected_nr = self._vs if self._acknowledges else 0  # some meters leave N(R) at 0 for ever
+        if frame.ns != self._vr or frame.nr != expected_nr or self._segments:
+            return [_discard(frame, f"is stale or repeated, not S={self._vr} R={expected_nr}")]
+        self._taken += 1
         self._vr = (self._vr + 1) & 7
         self._polls = 0
         self._busy = False
@@ -151,11 +158,11 @@ class Station:
         if len(self._reply) > self._max_reply:
             return [LinkBroken(f"the meter's reply is longer than the {self._max_reply} bytes we offered to receive")]
         if frame.segmented:
-            return [self._ready()] if frame.final else []
+            return [self._ready()]  # also without the final bit, which some meters forget: the window is one frame
         self._expected = None
         reply = bytes(self._reply)
         self._reply.clear()
-        if not reply.startswith(LLC_RESPONSE):
+        if not reply.startswith((LLC_RESPONSE, LLC_REQUEST)):  # some meters answer with the bytes of a request
             self.reject()
             return [_discard(frame, "does not begin with the LLC bytes E6 E7 00")]
         return [Received(reply[len(LLC_RESPONSE) :])]
