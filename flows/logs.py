@@ -16,8 +16,8 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import Processor
 
-from model.settings.meter import password_octets
 from model.settings.pipeline import LogSettings
+from model.settings.security import password_octets
 
 MASK = "***"
 

@@ -118,7 +118,7 @@ class Conversation:
     """
 
     def __init__(self, meter: MeterSettings) -> None:
-        self._password = _password(meter)
+        self._password = meter.password_bytes()
         self._requests = RequestBuilder(self._password, meter.max_pdu_size)
         self._framing = framing.choose(meter)
         self._state = State.IDLE
@@ -298,16 +298,3 @@ _LINK_REMEDY = (
     "a meter may hold a dead connection for minutes"
 )
 _UNREADABLE_REMEDY = "check that the meter speaks DLMS with logical names, and that framing is right"
-
-
-def _password(meter: MeterSettings) -> bytes | None:
-    """The bytes of the password: the text itself, or those that `hex:` spells out."""
-    if meter.password is None:
-        return None
-    text = meter.password.get_secret_value()
-    if not text.startswith("hex:"):
-        return text.encode()
-    try:
-        return bytes.fromhex(text[4:])
-    except ValueError:
-        raise ValueError(f"the password of meter {meter.id} begins with hex: but is not hexadecimal") from None

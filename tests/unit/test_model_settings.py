@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from model.settings.base import Duration, Settings
-from model.settings.meter import LONGEST_PASSWORD, MeterSettings
+from model.settings.meter import MeterSettings
+from model.settings.security import LONGEST_PASSWORD
 from model.settings.template import TemplateSettings
 
 
