@@ -94,3 +94,4 @@ class WithList:
             self._left_out.add(result.attribute)
             if not self._usable and self._second_chance and self._most > 1:
                 self._usable, self._second_chance = True, False
+                self._log.info("GET-with-list is tried once more, without the attribute that fails alone too")
