@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 SCHEMA_SOURCES := $(shell find model operators connectors flows -name "*.py")
 
-.PHONY: run test lint format bench lock clean
+.PHONY: run test lint format bench fuzz lock clean
 
 # The default pipeline: virtual meters into the embedded ThingsBoard stand-in. PIPELINE=other.yaml selects another file.
 run: $(VENV)/run.stamp pipeline.schema.json
@@ -25,6 +25,10 @@ format: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp
 	$(PY) -m bench
 
+# Coverage-guided, for as long as you like: make fuzz SECONDS=3600 TARGET=value; what it learned stays in .fuzz.
+fuzz: $(VENV)/fuzz.stamp
+	$(PY) -m tests.fuzz --seconds $(or $(SECONDS),60) $(TARGET)
+
 # Pins every dependency with its hashes; the files name no host.
 lock: $(VENV)/dev.stamp
 	$(PY) -m pip install --quiet uv
@@ -32,6 +36,9 @@ lock: $(VENV)/dev.stamp
 		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 	$(PY) -m uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	$(PY) -m uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" --extra dev --extra fuzz --constraint requirements-dev.lock --output-file requirements-fuzz.lock \
+		pyproject.toml
 
 clean:
 	rm -rf $(VENV) pipeline.schema.json .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -45,6 +52,10 @@ $(VENV)/run.stamp: requirements.lock | $(PY)
 
 $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/run.stamp
 	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+	@touch $@
+
+$(VENV)/fuzz.stamp: requirements-fuzz.lock $(VENV)/dev.stamp
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-fuzz.lock
 	@touch $@
 
 # Bytewax has wheels for Python 3.8 to 3.12 and this project needs 3.10: take the first interpreter that fits.

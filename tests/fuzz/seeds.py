@@ -1,0 +1,62 @@
+"""Honest bytes to start from: a fuzzer that begins with them reaches deeper than one that begins with nothing."""
+
+from __future__ import annotations
+
+from connectors.dlms.hdlc.frame import Address, Frame, FrameType
+from connectors.dlms.wrapper import wrap
+from tests.fuzz.targets import AARE, UA
+
+_CLIENT, _METER = Address(16), Address(1, 17, 4)
+
+_APDUS = [
+    AARE,
+    bytes.fromhex("6117a109060760857405080101a203020101a305a10302010d"),  # AARE: authentication failure
+    bytes.fromhex("6303800100"),  # RLRE
+    bytes.fromhex("d80201"),  # exception-response
+    bytes.fromhex("0e010603"),  # confirmed-service-error
+    bytes.fromhex("c401c1000600001234"),  # GET-response-normal: double-long-unsigned
+    bytes.fromhex("c401c10103"),  # GET-response-normal: read-write-denied
+    bytes.fromhex("c403c104000600001234000202 0ffe161e 0103 000907d20c04030a060b".replace(" ", "")),  # GET-response-with-list
+    bytes.fromhex("c402c10000000001 0005 0102020212".replace(" ", "")),  # GET-response-with-datablock
+]
+
+_VALUES = [
+    bytes.fromhex(text)
+    for text in (
+        "00",
+        "0600001234",
+        "0ffe",
+        "161e",
+        "02020ffe161e",  # scaler and unit
+        "090c07d20c04030a060bff007800",  # a date-time
+        "0a0548656c6c6f",
+        "0c0548656c6c6f",
+        "0408a5",
+        "0d12",
+        "233f9d70a4",
+        "243ff3ae147ae147ae",
+        "14fffffffffffffff6",
+        "1907d20c04030a060bff007800",
+        "1a07d20c0403",
+        "1b0a060bff",
+        "01020202090c07d20c04030a060bff007800060000000102020900060000000a",  # two rows of a profile
+        "130203120600100007000000010008000000020009000000ff",  # compact-array
+        "0101010101010100",
+    )
+]
+
+_FRAMES = [
+    Frame(FrameType.I, _CLIENT, _METER, b"\xe6\xe7\x00" + apdu, ns=number % 8, nr=1, final=True).encode()
+    for number, apdu in enumerate(_APDUS)
+]
+
+SEEDS: dict[str, list[bytes]] = {
+    "frame-scanner": [UA, b"".join(_FRAMES), UA[:20] + UA, *_FRAMES],
+    "wrapper-scanner": [wrap(1, 16, apdu) for apdu in _APDUS] + [b"".join(wrap(1, 16, apdu) for apdu in _APDUS)],
+    "reply": _APDUS,
+    "value": _VALUES,
+    "hdlc-conversation": [bytes([progress]) + data for progress in (0, 1, 3, 7, 15) for data in (UA, *_FRAMES)],
+    "wrapper-conversation": [bytes([progress]) + wrap(1, 16, apdu) for progress in (0, 1, 3, 7, 15) for apdu in _APDUS],
+    "server-limits": [b'{"maxPayloadSize":65536,"maxInflightMessages":100,"rateLimits":{"messages":"200:1"}}'],
+}
+"""Target name -> inputs."""

@@ -1,0 +1,146 @@
+"""Everything that takes bytes from outside, each as one function of bytes: a target fails by raising what nobody declared.
+
+The same targets run briefly in the test suite (`test_fuzz.py`) and for as long as one likes under a coverage-guided
+fuzzer (`python -m tests.fuzz`, see `__main__.py`). A target gets the bytes that a meter or the network would have sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from connectors.dlms import cosem
+from connectors.dlms.apdu import describe, replies
+from connectors.dlms.axdr import CosemError
+from connectors.dlms.conversation import Conversation, State
+from connectors.dlms.events import Attribute, Discarded, Transmit
+from connectors.dlms.hdlc.frame import Address, Frame, FrameType
+from connectors.dlms.hdlc.scanner import FrameScanner
+from connectors.dlms.scanner import Scanner
+from connectors.dlms.wrapper import WrapperScanner, wrap
+from connectors.thingsboard.limits import parse_limits
+from model.settings.meter import MeterSettings
+
+Target = Callable[[bytes], None]
+
+ASKED = (
+    Attribute(3, bytes([1, 0, 1, 8, 0, 255]), 2),
+    Attribute(8, bytes([0, 0, 1, 0, 0, 255]), 2),
+    Attribute(1, bytes([0, 0, 42, 0, 0, 255]), 2),
+    Attribute(7, bytes([1, 0, 99, 1, 0, 255]), 2),
+)
+"""A register, the clock, a text and a load profile: what they answer is rendered by different rules."""
+
+UA = bytes.fromhex("7EA023210002002373F6C58180140502008006020080070400000001080400000001CE6A7E")
+AARE = bytes.fromhex("6129a109060760857405080101a203020100a305a103020100be10040e0800065f1f040000121404c80007")
+
+
+def frame_scanner(data: bytes) -> None:
+    """HDLC frames in a stream; however the bytes are cut, the same comes of them."""
+    whole, cut = _scan(FrameScanner, data)
+    assert whole == cut
+
+
+def wrapper_scanner(data: bytes) -> None:
+    """Wrapper messages in a stream. How they are cut may matter: a lost end is noticed when the next message is there."""
+    _scan(lambda: WrapperScanner(1, 16), data)
+
+
+def reply(data: bytes) -> None:
+    """An APDU from a meter, parsed and told in words."""
+    describe.describe(data)
+    try:
+        replies.parse(data)
+    except CosemError:
+        return
+
+
+def value(data: bytes) -> None:
+    """A COSEM value, decoded and rendered as each kind of attribute."""
+    try:
+        decoded = cosem.decode(data)
+    except CosemError:
+        return
+    for attribute in ASKED:
+        try:
+            cosem.render(decoded, attribute)
+        except CosemError:
+            continue
+    for use in (cosem.scaler_unit, cosem.clock_time):
+        try:
+            use(decoded)  # type: ignore[operator]
+        except CosemError:
+            continue
+
+
+def hdlc_conversation(data: bytes) -> None:
+    """What a meter says on an HDLC link, from any state on."""
+    _converse(MeterSettings(id="m", connect="tcp://h:1", server_physical=17, server_address_size=4, template="t"), data)
+
+
+def wrapper_conversation(data: bytes) -> None:
+    """What a meter says through the wrapper, from any state on."""
+    _converse(MeterSettings(id="m", connect="tcp://h:1", framing="wrapper", template="t"), data)
+
+
+def server_limits(data: bytes) -> None:
+    """The server's answer to getSessionLimits."""
+    parse_limits(data)
+
+
+TARGETS: dict[str, Target] = {
+    target.__name__.replace("_", "-"): target
+    for target in (frame_scanner, wrapper_scanner, reply, value, hdlc_conversation, wrapper_conversation, server_limits)
+}
+
+
+def _scan(scanner: Callable[[], Scanner[Any]], data: bytes) -> tuple[list[object], list[object]]:
+    """The messages found in `data` as a whole, and in pieces of seven bytes."""
+    pieces = scanner()
+    whole = scanner().feed(data)
+    cut = [item for start in range(0, len(data), 7) for item in pieces.feed(data[start : start + 7])]
+    for found in (whole, cut):
+        assert sum(item.count for item in found if isinstance(item, Discarded)) <= len(data)
+    return _messages(whole), _messages(cut)
+
+
+def _messages(found: list[object]) -> list[object]:
+    return [item for item in found if not isinstance(item, Discarded)]
+
+
+def _converse(settings: MeterSettings, data: bytes) -> None:
+    """The first byte says how far the conversation has come, the others are what the meter says then, in two pieces."""
+    if not data:
+        return
+    progress, said = data[0], data[1:]
+    conversation = Conversation(settings)
+    conversation.open()
+    if progress & 1:
+        if settings.framing == "hdlc":
+            _answer(conversation, UA)
+        _associate(conversation, settings)
+    if progress & 2 and conversation.state is State.ASSOCIATED:
+        conversation.get(ASKED if progress & 4 else ASKED[:1])
+    half = len(said) // 2
+    for piece in (said[:half], said[half:]):
+        _answer(conversation, piece)
+        conversation.trace(piece, sent=False)
+    if progress & 8 and conversation.state is State.ASSOCIATED:
+        conversation.release()
+        _answer(conversation, said)
+    conversation.disconnect()
+    _answer(conversation, said)
+
+
+def _answer(conversation: Conversation, data: bytes) -> None:
+    for event in conversation.receive(data):
+        assert not isinstance(event, Transmit) or event.data
+
+
+def _associate(conversation: Conversation, settings: MeterSettings) -> None:
+    if settings.framing == "wrapper":
+        _answer(conversation, wrap(settings.server_logical, settings.client_sap, AARE))
+        return
+    information = b"\xe6\xe7\x00" + AARE
+    frame = Frame(FrameType.I, Address(settings.client_sap), Address(1, 17, 4), information, ns=0, nr=1, final=True)
+    _answer(conversation, frame.encode())
