@@ -13,7 +13,8 @@ import typer
 
 from simulator.meter.acse import Mechanism
 from simulator.meter.behaviour import NAMED, Behaviour
-from simulator.meter.config import ClientAccess, MeterConfig
+from simulator.meter.client_access import ClientAccess
+from simulator.meter.config import MeterConfig
 from simulator.meter.installation import Installation
 from simulator.meter.options import parse_options
 from simulator.meter.profiles import PROFILES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import datetime
 from typing import Any
 
@@ -10,8 +11,10 @@ from simulator.meter.axdr import TypedValue, plain
 from simulator.meter.behaviour import Behaviour
 from simulator.meter.config import ORIGIN, MeterConfig
 from simulator.meter.interface_class import AssociationContext, InterfaceObject, Reading
+from simulator.meter.invocation_counters import InvocationCounters
 from simulator.meter.load_curve import LoadCurve, fraction
 from simulator.meter.profiles import find_profile, profile_objects
+from simulator.meter.security_objects import security_objects
 from simulator.meter.xdlms import AccessError, AccessResult, AttributeDescriptor
 
 _MEAN_POWER_CHANNEL = 99
@@ -20,15 +23,19 @@ _MEAN_POWER_CHANNEL = 99
 class LogicalDevice:
     """Reads attributes; it knows no connection and no frame.
 
-    :raises ValueError: when the profile is not known.
+    :raises ValueError: when the profile is not known, or the file of the invocation counters cannot be used.
     """
 
     def __init__(self, config: MeterConfig, behaviour: Behaviour) -> None:
         profile = find_profile(config.profile)
         self.config = config
         self.behaviour = behaviour
-        self.objects = profile_objects(config.profile)
+        self.objects = (*profile_objects(config.profile), *security_objects(config))
+        self.invocation_counters = InvocationCounters(
+            config.initial_server_counter, config.initial_client_counter, config.ciphered_clients, config.counter_file
+        )
         seed = config.chance_seed
+        self.attack_chance = random.Random(seed)
         mean_power = config.mean_power
         if mean_power is None:
             mean_power = profile.mean_power * (1.0 + 2.0 * fraction(seed, _MEAN_POWER_CHANNEL)) / 3.0

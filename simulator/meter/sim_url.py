@@ -8,7 +8,8 @@ from urllib.parse import parse_qsl, urlsplit
 from model.settings.meter import MeterSettings
 from simulator.meter.acse import Mechanism
 from simulator.meter.behaviour import Behaviour
-from simulator.meter.config import PUBLIC_CLIENT, ClientAccess, MeterConfig
+from simulator.meter.client_access import ClientAccess
+from simulator.meter.config import PUBLIC_CLIENT, MeterConfig
 from simulator.meter.options import parse_options
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from model.settings.meter import MeterSettings
 from simulator.meter.acse import Mechanism
-from simulator.meter.config import ClientAccess, MeterConfig
+from simulator.meter.client_access import ClientAccess
+from simulator.meter.config import MeterConfig
 from simulator.meter.profiles import PROFILES, profile_objects
 from simulator.meter.sim_url import SimulatedMeter, parse_sim_url
 from simulator.meter.virtual_meter import VirtualMeter
