@@ -43,6 +43,8 @@ def main(
     """
     try:
         options = parse_options(profile, {**dict(_key_and_value(text) for text in option), "behaviour": behaviour})
+        if count > 1 and "counter_file" in options.config:
+            raise ValueError("counter_file keeps the invocation counters of one meter; leave it out, or run each meter by itself")
         access = _access(authentication, security_suite, security_policy, _hexadecimal("--client-system-title", client_system_title))
         clients = {PUBLIC_CLIENT: ClientAccess(), client_sap: access}
         shared: dict[str, Any] = {"framing": framing, "clients": clients, **options.config}

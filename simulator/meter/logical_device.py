@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from model.obis import parse_logical_name
@@ -35,11 +36,15 @@ class LogicalDevice:
             config.initial_server_counter, config.initial_client_counter, config.ciphered_clients, config.counter_file
         )
         seed = config.chance_seed
-        self.attack_chance = random.Random(seed)
         mean_power = config.mean_power
         if mean_power is None:
             mean_power = profile.mean_power * (1.0 + 2.0 * fraction(seed, _MEAN_POWER_CHANNEL)) / 3.0
         self.load = LoadCurve(seed, ORIGIN, mean_power, profile.phases)
+
+    @cached_property
+    def attack_chance(self) -> random.Random:
+        """Decides which replies are attacked; seeded, and made only for a meter that is associated with ciphering."""
+        return random.Random(self.config.chance_seed)
 
     def read(self, attribute: AttributeDescriptor, at: float, association: AssociationContext | None = None) -> TypedValue:
         """An attribute at a time (Unix seconds).
