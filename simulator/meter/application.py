@@ -185,7 +185,7 @@ class Application:
         self._counters.record(now, session.context.client, "action")
         answer = action.parameters.value
         try:
-            proof = complete(session, self._device, answer if isinstance(answer, bytes) else b"", received)
+            proof = complete(session, self._device, answer if isinstance(answer, bytes) else b"")
         except Refusal as refusal:
             self._counters.refusals[refusal.reason] += 1
             self._counters.refused += 1

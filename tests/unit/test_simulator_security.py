@@ -286,6 +286,45 @@ def test_a_challenge_has_a_reasonable_length(challenge: bytes) -> None:
     assert (bytes.fromhex("A203020100") in aare) == (8 <= len(challenge) <= 64)
 
 
+def gmac_client(**config: Any) -> tuple[Client, bytes]:
+    """A client after pass 2 with ciphering (whose last counter is 1), and the meter's challenge."""
+    client = Client(access={"authentication": "high-gmac"}, **config)
+    aare = client.send(client.aarq(mechanism=bytes.fromhex("8A0207808B0760857405080205AC0A8008") + b"CHALLENG"))
+    assert bytes.fromhex("A305A10302010EA40A0408") + SERVER_TITLE in aare
+    start = aare.index(bytes.fromhex("AA128010")) + 4
+    return client, aare[start : start + 16]
+
+
+def gmac(title: bytes, counter: int, challenge: bytes) -> bytes:
+    number = struct.pack(">I", counter)
+    tag = AESGCM(ENCRYPTION_KEY).encrypt(title + number, b"", b"\x10" + AUTHENTICATION_KEY + challenge)[:12]
+    return b"\x10" + number + tag
+
+
+@pytest.mark.parametrize(("inner", "outer"), [(2, 3), (2, 2), (9, 3)])
+def test_gmac_proves_both_sides_and_its_counter_counts(inner: int, outer: int) -> None:
+    client, challenge = gmac_client(initial_server_counter=100)
+    request = client.sealed(0xCB, reply_to_hls(gmac(CLIENT_TITLE, inner, challenge)), counter=outer)
+    plain, _ = opened(client.send(request))
+    assert plain == bytes.fromhex("C701C10001000911") + gmac(SERVER_TITLE, 102, b"CHALLENG")
+    assert client.ask(get(VOLTAGE), counter=max(inner, outer)).startswith(REPLAYED)
+    assert client.send(client.sealed(0xC8, get(VOLTAGE), counter=max(inner, outer) + 1))[0] == 0xCC
+
+
+@pytest.mark.parametrize("inner", [0, 1])
+def test_a_gmac_under_an_old_counter_is_refused(inner: int) -> None:
+    client, challenge = gmac_client()
+    reply = client.send(client.sealed(0xCB, reply_to_hls(gmac(CLIENT_TITLE, inner, challenge)), counter=5))
+    assert opened(reply)[0] == bytes.fromhex("C701C10300")
+    assert client.counters.refusals == {"replayed": 1}
+
+
+def test_pass_3_must_be_ciphered_too() -> None:
+    client, challenge = gmac_client()
+    assert client.send(reply_to_hls(gmac(CLIENT_TITLE, 2, challenge))).hex().upper() == REFUSED
+    assert client.counters.refusals == {"plaintext": 1}
+
+
 def test_ciphered_answers_fit_the_clients_pdu_size() -> None:
     client = Client().associated(max_pdu_size=100)
     reply = client.send(client.sealed(0xC8, get(bytes((0, 0, 40, 0, 0, 255)), class_id=15)))
