@@ -6,7 +6,7 @@ What differs between meters comes in with `Reading`, so an object costs memory o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, ClassVar
@@ -296,6 +296,7 @@ class AssociationLn(InterfaceObject):
 
 
 _READ_ONLY = 1
+_REPLY_TO_HLS = (15, 1)
 
 
 def _object_list_element(item: InterfaceObject, denied: frozenset[bytes]) -> TypedValue:
@@ -304,11 +305,8 @@ def _object_list_element(item: InterfaceObject, denied: frozenset[bytes]) -> Typ
         selectors = array([integer(selector) for selector in item.selectors]) if index == 2 and item.selectors else NULL
         return structure(integer(index), enum(mode), selectors)
 
-    methods = _no_access(item.method_count)
+    methods = array(
+        [structure(integer(index), enum(int((item.class_id, index) == _REPLY_TO_HLS))) for index in range(1, item.method_count + 1)]
+    )
     attributes = array([access(index) for index in range(1, item.attribute_count + 1)])
     return structure(long_unsigned(item.class_id), unsigned(item.version), octet_string(item.logical_name), structure(attributes, methods))
-
-
-def _no_access(count: int) -> TypedValue:
-    methods: Sequence[TypedValue] = [structure(integer(index), enum(0)) for index in range(1, count + 1)]
-    return array(methods)

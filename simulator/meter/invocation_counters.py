@@ -7,6 +7,8 @@ from pathlib import Path
 
 import orjson
 
+_HIGHEST = 0xFFFFFFFF
+
 
 class InvocationCounters:
     """They belong to the global keys and outlive associations and connections; with a file, restarts too.
@@ -19,6 +21,7 @@ class InvocationCounters:
     :arg clients: SAPs with keys.
     :arg file: read where it exists, written at each change; what it says goes before `server` and `client`.
     :raises ValueError: when the file does not hold counters.
+    :raises OSError: when it cannot be read or written.
     """
 
     def __init__(self, server: int, client: int | None, clients: Iterable[int], file: Path | None = None) -> None:
@@ -27,6 +30,7 @@ class InvocationCounters:
         self._file = file
         if file is not None and file.exists():
             self._load(file)
+        self._save()
 
     def take(self) -> int:
         """The next of the meter's own counters."""
@@ -55,10 +59,13 @@ class InvocationCounters:
     def _load(self, file: Path) -> None:
         try:
             content = orjson.loads(file.read_bytes())
-            self._server = max(self._server, int(content["server"]))
-            self._clients.update({int(sap): int(counter) for sap, counter in content["clients"].items()})
+            server, clients = int(content["server"]), {int(sap): int(counter) for sap, counter in content["clients"].items()}
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise ValueError(f"{file} does not hold invocation counters; remove it, or name another counter_file") from None
+            server, clients = -1, {}
+        if not all(0 <= counter <= _HIGHEST for counter in (server, *clients.values())):
+            raise ValueError(f"{file} does not hold invocation counters; remove it, or name another counter_file")
+        self._server = max(self._server, server)
+        self._clients.update(clients)
 
     def _save(self) -> None:
         if self._file is None:

@@ -339,9 +339,12 @@ def test_the_file_of_the_counters_is_read_and_written(tmp_path: Path) -> None:
     assert [counters.take(), counters.take()] == [6, 7]
     again = InvocationCounters(0, None, [1, 2], file)
     assert (again.server, again.last(1), again.last(2)) == (7, 70, 9)
-    file.write_text("{}")
-    with pytest.raises(ValueError, match=r"does not hold invocation counters; remove it"):
-        InvocationCounters(0, None, [1], file)
+    for content in ("{}", "", "[]", '{"server": -1, "clients": {}}', '{"server": 1, "clients": {"1": 4294967296}}'):
+        file.write_text(content)
+        with pytest.raises(ValueError, match="does not hold invocation counters; remove it"):
+            InvocationCounters(0, None, [1], file)
+    with pytest.raises(OSError):
+        InvocationCounters(0, None, [1], tmp_path / "missing" / "counters.json")
 
 
 def truth_and_forgery(client: Client) -> tuple[bytes, bytes]:
