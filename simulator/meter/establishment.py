@@ -69,10 +69,7 @@ def establish(device: LogicalDevice, client: int, request: AssociationRequest, o
         channel = SecureChannel(client, access, request.calling_title, config.server_title, device.invocation_counters)
         offered |= Conformance.GENERAL_PROTECTION
     try:
-        received = channel.open(request.user_information) if channel else Received(request.user_information, Form.PLAIN)
-        initiate = acse.parse_initiate(received.apdu)
-        if channel and initiate.dedicated_key:
-            channel.use_dedicated_key(initiate.dedicated_key)
+        received, initiate = _open_initiate(request, channel)
     except DataError:
         raise reject(Diagnostic.NO_REASON_GIVEN) from None
     except Refusal as refusal:
@@ -81,16 +78,12 @@ def establish(device: LogicalDevice, client: int, request: AssociationRequest, o
         raise reject(Diagnostic.AUTHENTICATION_FAILURE, refusal.reason) from None
     if (error := _initiate_problem(initiate, channel)) is not None:
         raise Rejection(acse.build_aare_initiate_error(error, responder))
-    granted = offered & initiate.conformance
-    longest = min(config.max_pdu_size, initiate.max_pdu_size or config.max_pdu_size)
-    context = AssociationContext(client, access.mechanism, granted, longest, channel is not None, request.calling_title)
-    last = device.invocation_counters.last(client)
-    session = Session(context, channel, counter_before=-1 if last is None else last)
+    session = _begin(device, client, request, initiate, offered & initiate.conformance, channel)
+    response = acse.build_initiate_response(session.context.conformance, config.max_pdu_size)
     title = config.server_title if request.calling_title else b""
-    challenge = _begin_authentication(session, device, request) if access.mechanism.is_high else b""
-    responder = Responder(responder.context, title, access.mechanism, challenge)
-    response = acse.build_initiate_response(granted, config.max_pdu_size)
-    return session, acse.build_aare_accepted(channel.seal(response, received) if channel else response, responder)
+    challenge = session.challenges.from_server if session.challenges else b""
+    accepting = Responder(responder.context, title, access.mechanism, challenge)
+    return session, acse.build_aare_accepted(channel.seal(response, received) if channel else response, accepting)
 
 
 def complete(session: Session, device: LogicalDevice, answer: bytes) -> bytes:
@@ -139,9 +132,29 @@ def _initiate_problem(initiate: InitiateRequest, channel: SecureChannel | None) 
     return acse.initiate_problem(initiate, _SMALLEST_CIPHERED_PDU) if channel else acse.initiate_problem(initiate)
 
 
-def _begin_authentication(session: Session, device: LogicalDevice, request: AssociationRequest) -> bytes:
-    """Pass 1 and 2: the meter's challenge, remembered with the client's."""
-    challenge, config = new_challenge(), device.config
-    access = config.clients[session.context.client]
-    session.challenges = Challenges(access, request.authentication_value, challenge, request.calling_title, config.server_title)
-    return challenge
+def _open_initiate(request: AssociationRequest, channel: SecureChannel | None) -> tuple[Received, InitiateRequest]:
+    received = channel.open(request.user_information) if channel else Received(request.user_information, Form.PLAIN)
+    initiate = acse.parse_initiate(received.apdu)
+    if channel and initiate.dedicated_key:
+        channel.use_dedicated_key(initiate.dedicated_key)
+    return received, initiate
+
+
+def _begin(
+    device: LogicalDevice,
+    client: int,
+    request: AssociationRequest,
+    initiate: InitiateRequest,
+    granted: Conformance,
+    channel: SecureChannel | None,
+) -> Session:
+    """The session as it is after pass 2: with the meter's challenge where the client has sent one (pass 1)."""
+    config, last = device.config, device.invocation_counters.last(client)
+    access = config.clients[client]
+    longest = min(config.max_pdu_size, initiate.max_pdu_size or config.max_pdu_size)
+    context = AssociationContext(client, access.mechanism, granted, longest, channel is not None, request.calling_title)
+    session = Session(context, channel, counter_before=-1 if last is None else last)
+    if access.mechanism.is_high:
+        own, title = config.server_title, request.calling_title
+        session.challenges = Challenges(access, request.authentication_value, new_challenge(), title, own)
+    return session

@@ -389,6 +389,25 @@ def test_a_reply_that_says_something_else_is_replayed_bit_by_bit() -> None:
     assert again[3:7] == earlier[3:7]
 
 
+def test_a_general_reply_under_a_foreign_title_names_it() -> None:
+    client = Client(Behaviour(foreign_title=1.0)).associated()
+    reply = client.send(client.sealed(0xDB, get(VOLTAGE), title=CLIENT_TITLE))
+    title = reply[2:10]
+    assert sum((a ^ b).bit_count() for a, b in zip(title, SERVER_TITLE, strict=True)) == 1
+    _, start = axdr.decode_length(reply, 10)
+    plain = forged(bytes.fromhex("C401C100") + axdr.encode(axdr.long_unsigned(0)))
+    right = AESGCM(ENCRYPTION_KEY).encrypt(title + reply[start + 1 : start + 5], plain, b"\x30" + AUTHENTICATION_KEY)[:-4]
+    assert reply[start + 5 :] == right
+
+
+def test_under_a_dedicated_key_the_counters_of_attacks_are_its_own() -> None:
+    client = Client(Behaviour(old_counter=1.0), initial_server_counter=5000).associated(DEDICATED_KEY)
+    replies = [client.send(client.sealed(0xD0, get(VOLTAGE), key=DEDICATED_KEY)) for _ in range(20)]
+    opened_replies = [opened(reply, DEDICATED_KEY) for reply in replies]
+    assert all(counter <= number for number, (_, counter) in enumerate(opened_replies))
+    assert {plain for plain, _ in opened_replies} == {forged(opened_replies[0][0])}
+
+
 def test_attacks_are_the_same_for_the_same_seed_and_only_on_ciphered_gets() -> None:
     def sent() -> tuple[Counter[str], list[bytes]]:
         client = Client(Behaviour(**dict.fromkeys(ATTACKS, 0.1))).associated()
