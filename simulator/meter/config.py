@@ -18,6 +18,7 @@ from simulator.meter.protection import TITLE_SIZE
 PUBLIC_CLIENT = 16
 ORIGIN = datetime(2024, 1, 1, tzinfo=timezone.utc).timestamp()
 """When all virtual meters were put in place, Unix seconds: the start of their energy and of their load profile."""
+HIGHEST_INITIAL_COUNTER = 0xF0000000
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class MeterConfig:
     :arg clients: client SAPs that are answered and what is asked of each.
     :arg system_title: eight bytes; derived from the serial number where it is empty.
     :arg initial_client_counter: last invocation counter accepted from each client before the meter starts; None for none.
-    :arg initial_server_counter: last invocation counter the meter has used before it starts.
+    :arg initial_server_counter: last invocation counter the meter has used before it starts; None for ten per second since
+        `ORIGIN`, which rises over restarts without a file too, unless one takes less than a tenth of a second.
     :arg counter_file: where the invocation counters are kept over restarts.
     :arg seed: of the load curve and of all chance; derived from the id where it is None.
     :arg mean_power: average load, W, 1 to 20000; derived from the seed where it is None.
@@ -56,7 +58,7 @@ class MeterConfig:
     clients: Mapping[int, ClientAccess] = field(default_factory=lambda: MappingProxyType({PUBLIC_CLIENT: ClientAccess()}))
     system_title: bytes = b""
     initial_client_counter: int | None = None
-    initial_server_counter: int = 0
+    initial_server_counter: int | None = None
     counter_file: Path | None = None
     seed: int | None = None
     mean_power: float | None = None
@@ -82,7 +84,7 @@ class MeterConfig:
             ("inactivity_timeout", 0.001, 1e9),
             ("exchanges_kept", 0, 1_000_000),
             ("initial_client_counter", 0, 0xFFFFFFFF),
-            ("initial_server_counter", 0, 0xF0000000),
+            ("initial_server_counter", 0, HIGHEST_INITIAL_COUNTER),
         )
         for name, low, high in ranges:
             value = getattr(self, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from model.obis import parse_logical_name
 from simulator.meter.axdr import TypedValue, plain
 from simulator.meter.behaviour import Behaviour
-from simulator.meter.config import ORIGIN, MeterConfig
+from simulator.meter.config import HIGHEST_INITIAL_COUNTER, ORIGIN, MeterConfig
 from simulator.meter.interface_class import AssociationContext, InterfaceObject, Reading
 from simulator.meter.invocation_counters import InvocationCounters
 from simulator.meter.load_curve import LoadCurve, fraction
@@ -19,6 +20,8 @@ from simulator.meter.security_objects import security_objects
 from simulator.meter.xdlms import AccessError, AccessResult, AttributeDescriptor
 
 _MEAN_POWER_CHANNEL = 99
+_REPLIES_PER_SECOND = 10
+"""More than a meter sends on average, so that the counter it begins with is above all it used before a restart."""
 
 
 class LogicalDevice:
@@ -32,8 +35,9 @@ class LogicalDevice:
         self.config = config
         self.behaviour = behaviour
         self.objects = (*profile_objects(config.profile), *security_objects(config))
+        server_counter = _counter_of_now() if config.initial_server_counter is None else config.initial_server_counter
         self.invocation_counters = InvocationCounters(
-            config.initial_server_counter, config.initial_client_counter, config.ciphered_clients, config.counter_file
+            server_counter, config.initial_client_counter, config.ciphered_clients, config.counter_file
         )
         seed = config.chance_seed
         mean_power = config.mean_power
@@ -76,3 +80,7 @@ class LogicalDevice:
             if item.logical_name == logical_name:
                 return item
         raise AccessError(AccessResult.OBJECT_UNDEFINED)
+
+
+def _counter_of_now() -> int:
+    return min(int((time.time() - ORIGIN) * _REPLIES_PER_SECOND), HIGHEST_INITIAL_COUNTER)

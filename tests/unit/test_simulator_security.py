@@ -50,6 +50,7 @@ class Client:
         words = {"security_policy": "authenticated-encryption", **config.pop("access", {})}
         access = client_access(block_cipher_key=ENCRYPTION_KEY, authentication_key=AUTHENTICATION_KEY, **words)
         clients = {16: ClientAccess(), 1: access}
+        config = {"initial_server_counter": 0, **config}
         settings = MeterConfig("meter", framing="wrapper", seed=7, clients=clients, system_title=SERVER_TITLE, **config)
         self.device = device or LogicalDevice(settings, behaviour or Behaviour())
         self.counters = Counters(10)
@@ -181,6 +182,11 @@ def test_counters_outlive_associations_and_connections() -> None:
     again.counter = 70_001
     aare = again.associated().send(again.sealed(0xC8, get(COUNTER_OBJECT, class_id=1)))
     assert axdr.decode(opened(aare)[0], 4)[0].value == again.counter
+
+
+def test_the_meters_counter_does_not_fall_over_a_restart_without_a_file() -> None:
+    first = LogicalDevice(MeterConfig("meter"), Behaviour()).invocation_counters.take()
+    assert LogicalDevice(MeterConfig("meter"), Behaviour()).invocation_counters.take() >= first > 1_000_000
 
 
 def test_a_forged_request_does_not_move_the_counter() -> None:
