@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from model.settings.addressing import AddressingSettings
 from model.settings.base import Identifier, Interval
@@ -26,6 +26,15 @@ class MeterSettings(LinkSettings, AddressingSettings, SecuritySettings):
     device_name: str | None = Field(default=None, min_length=1, description="Device in ThingsBoard; the id where left out.")
     device_type: str = Field(default="default", min_length=1, description="Device profile in ThingsBoard.")
     tags: dict[str, str] = Field(default_factory=dict, description="Facts that become attributes of the device.")
+
+    @model_validator(mode="after")
+    def _nothing_proves_itself_beforehand(self) -> MeterSettings:
+        if self.association == "pre-established" and self.authentication != "none":
+            raise ValueError(
+                f"association pre-established has no authentication, but {self.authentication} is asked for; "
+                "write authentication: none, or association: negotiated"
+            )
+        return self
 
     @property
     def device(self) -> str:

@@ -53,7 +53,7 @@ _CHECK_MECHANISM = "the meter wants another authentication for this client: chec
 _CHECK_CLIENT = "check client_sap: the meter does not know this client, or not without ciphering"
 _CHECK_SERVER = "check server_logical: the meter has no such logical device"
 USER_REMEDIES = {
-    2: "the meter does not speak logical names without ciphering to this client: check client_sap (16 is the public client)",
+    2: "the meter does not speak this way to this client, without ciphering: check client_sap (16 is the public client) and referencing",
     3: _CHECK_CLIENT,
     4: _CHECK_CLIENT,
     5: _CHECK_CLIENT,
@@ -98,6 +98,8 @@ CONFIRMED_ERRORS = {
 """ConfirmedServiceError: the kinds of ServiceError and their values."""
 
 TAGS = {
+    0x05: "READ-request",
+    0x0C: "READ-response",
     0x0E: "confirmed-service-error",
     0x0F: "data-notification",
     0x60: "AARQ",
@@ -108,6 +110,8 @@ TAGS = {
     0xC2: "event-notification",
     0xC4: "GET-response",
     0xD8: "exception-response",
+    0xE6: "gateway-request",
+    0xE7: "gateway-response",
 }
 _GET_REQUESTS = {1: "normal", 2: "next", 3: "with-list"}
 _GET_RESPONSES = {1: "normal", 2: "with-datablock", 3: "with-list"}

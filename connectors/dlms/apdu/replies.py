@@ -70,6 +70,13 @@ class GetBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadResponse:
+    """READ-response, to short names; `results` are still encoded: their number, then a choice for each."""
+
+    results: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceError:
     """exception-response or confirmed-service-error; `no_association` when it says that the service needs one."""
 
@@ -90,7 +97,7 @@ class Other:
 
 
 GetReply = Union[GetNormal, GetList, GetBlock]
-Reply = Union[AssociationAccepted, AssociationRefused, GetNormal, GetList, GetBlock, ServiceError, Released, Other]
+Reply = Union[AssociationAccepted, AssociationRefused, GetNormal, GetList, GetBlock, ReadResponse, ServiceError, Released, Other]
 
 
 def parse(apdu: bytes) -> Reply:
@@ -102,6 +109,8 @@ def parse(apdu: bytes) -> Reply:
     tag = reader.byte()
     if tag == 0xC4:
         return _get_response(reader)
+    if tag == 0x0C:
+        return ReadResponse(reader.rest())
     if tag == 0x61:
         return _association_response(reader)
     if tag == 0x63:
