@@ -152,6 +152,11 @@ class Conversation:
         """Whether `resend` is safe: an answer to the repetition cannot be taken for the answer to a later request."""
         return self._state is not State.READING or self._short_names is None or self._framing.numbers_replies
 
+    @property
+    def listing(self) -> bool:
+        """Whether the meter's object list is what is awaited, and not yet the attributes asked for."""
+        return self._state is State.READING and isinstance(self._get, read.Read) and self._get.listing
+
     def open(self) -> bytes:
         """Begin anew on a fresh link: SNRM, or with the wrapper AARQ. Whatever was left unread is forgotten.
 
@@ -281,7 +286,7 @@ class Conversation:
                 self._answered_dm = True
                 return [Transmit(self._framing.resend())]
             return self._met(_Did.END, Refused(broken.detail, _LINK_REMEDY))
-        return self._met(_Did.END, Dropped(broken.detail))
+        return self._met(_Did.END, Dropped(f"{broken.detail}, {LISTING}" if self.listing else broken.detail))
 
     def _apdu(self, apdu: bytes) -> list[Event]:
         try:
@@ -365,6 +370,9 @@ def _framing(meter: MeterSettings) -> framing.Framing:
     link, device = framing.choose(meter), meter.gateway_octets()
     return link if device is None else GatewayFraming(link, meter.gateway_network, device)
 
+
+LISTING = "upon the request for its object list, which a base_name in the template makes unnecessary"
+"""Where in a READ a meter failed, for people."""
 
 _LINK_REMEDY = (
     "another client may be connected, or server_physical is wrong (often the last four digits of the serial number); "

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from connectors.dlms.conversation import Conversation, State
+from connectors.dlms.conversation import LISTING, Conversation, State
 from connectors.dlms.events import (
     Answered,
     Associated,
@@ -227,6 +227,8 @@ class Session:
                 timer.answered(self._last_used - begun)
             return reply
         timer.failed()
+        if self._conversation.listing:
+            what += f", {LISTING}"
         times = "once" if attempts == 1 else f"{attempts} times"
         raise MeterError(
             ErrorKind.TIMEOUT,

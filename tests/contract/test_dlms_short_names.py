@@ -118,9 +118,7 @@ def test_base_names_from_the_template_need_no_object_list(meters: BackgroundMete
     objects = meters.meter("m").device.objects
     bases = {item.logical_name: base for base, item in base_names(objects).items()}
     before = len(asked(meters))
-    reads: dict[str, object] = {
-        key: {"obis": obis, "base_name": bases[parse_logical_name(str(obis))]} for key, obis in REGISTERS.items()
-    }
+    reads: dict[str, object] = {key: {"obis": obis, "base_name": bases[parse_logical_name(str(obis))]} for key, obis in REGISTERS.items()}
     (cycle,) = poll(meters, 1, reads, behaviour=Behaviour(denied=frozenset({parse_logical_name("0-0:40.0.0")})))
     assert cycle.outcome is Outcome.OK
     assert [count for _, count in asked(meters)[before:]] == [10]

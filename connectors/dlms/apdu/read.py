@@ -53,10 +53,11 @@ class Read:
         self._attributes = tuple(attributes)
         self._names = short_names
         self._asked: tuple[Attribute, ...] = ()
-        self._listing = short_names.wanting(attributes)
+        self.listing = short_names.wanting(attributes)
+        """Whether the object list is what is awaited."""
         self._last_block: int | None = None
         self._blocks = bytearray()
-        self.request = self._ask((_LIST,)) if self._listing else self._ask(self._named())
+        self.request = self._ask((_LIST,)) if self.listing else self._ask(self._named())
         """The first request."""
 
     @property
@@ -78,7 +79,7 @@ class Read:
 
     def refused(self, refusal: ServiceRefused) -> Answer:
         """What a refusal of the service as a whole means for this request."""
-        if not self._listing:
+        if not self.listing:
             return refusal
         return self._listed(AttributeResult(_LIST, None, refusal.kind, refusal.detail))
 
@@ -104,14 +105,14 @@ class Read:
         return self._taken(_joined(self._asked, bytes(self._blocks))) if last else Ask(block_request(number))
 
     def _taken(self, results: tuple[AttributeResult, ...]) -> Answer:
-        if self._listing:
+        if self.listing:
             return self._listed(results[0])
         found = {result.attribute: result for result in results}
         return Answered(tuple(found.get(attribute) or _nameless(attribute, self._names) for attribute in self._attributes))
 
     def _listed(self, result: AttributeResult) -> Answer:
         """The object list has arrived, or will not: go on with what has a name."""
-        self._listing = False
+        self.listing = False
         try:
             if result.error is not None:
                 raise CosemError(result.error_detail)
