@@ -150,7 +150,12 @@ class Conversation:
     @property
     def may_repeat(self) -> bool:
         """Whether `resend` is safe: an answer to the repetition cannot be taken for the answer to a later request."""
-        return self._state is not State.READING or self._short_names is None or self._framing.numbers_replies
+        return self._state is not State.READING or self.tells_answers_apart
+
+    @property
+    def tells_answers_apart(self) -> bool:
+        """Whether an answer shows which request it is for: by its invoke-id, or by the number of its frame."""
+        return self._short_names is None or self._framing.numbers_replies
 
     @property
     def listing(self) -> bool:

@@ -42,6 +42,9 @@ JUNK_LIMIT = 65_536
 CLOSE_TIMEOUT = 1.0
 """Seconds the meter gets for each of the two farewells (RLRE, UA)."""
 
+QUIET = 0.02
+"""Seconds of listening before a request whose answer shows nothing of what it answers: what arrives then is not it."""
+
 ABANDON_TIMEOUT = 0.5
 """Seconds to wait for the answer to DISC of a meter that did not answer before: it must not arrive on the next link."""
 
@@ -149,6 +152,8 @@ class Session:
         names = f"the request for {len(attributes)} attributes" if len(attributes) > 1 else "a GET request"
         timer = self._timers.setdefault(tuple(attributes), ReplyTimer(self._meter.exchange_timeout))
         before = self._sent
+        if not self._conversation.tells_answers_apart:
+            await self._clear_the_line()
         try:
             reply = await self._exchange(self._conversation.get(attributes), (Answered, ServiceRefused), names, timer)
         finally:
@@ -161,6 +166,12 @@ class Session:
     def forget(self) -> None:
         """Another meter may have taken the place of this one: what is remembered of its objects is read anew."""
         self._conversation.forget()
+
+    async def _clear_the_line(self) -> None:
+        """Discard what was not asked for."""
+        assert self._link is not None
+        with contextlib.suppress(asyncio.TimeoutError):
+            await self._wait_for(self._link, (), QUIET)
 
     async def close(self) -> None:
         """Release the association and close the link, politely where the meter still listens; never raises.

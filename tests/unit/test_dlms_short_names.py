@@ -68,6 +68,22 @@ def sent(events: list[Event]) -> str:
     return event.data[8:].hex()
 
 
+def test_a_value_may_be_refused_with_the_words_that_refused_the_list() -> None:
+    conversation = associated()
+    conversation.get([ENERGY, GIVEN])
+    conversation.receive(answer("0c010103"))
+    (event,) = conversation.receive(answer("0c010103"))
+    assert isinstance(event, Answered)
+    assert event.results[1].error_detail == "read-write-denied"
+
+
+def blocks(data: bytes, size: int, first: int = 1) -> Iterator[str]:
+    for offset in range(0, len(data), size):
+        part = data[offset : offset + size]
+        last = offset + size >= len(data)
+        yield f"0c0102{last:02x}{first + offset // size:04x}{len(part):02x}{part.hex()}"
+
+
 def test_a_name_is_looked_up_once_and_attributes_are_eight_apart() -> None:
     conversation = associated()
     assert conversation.get([ENERGY, SCALER, CLOCK])[8:].hex() == LIST_REQUEST
@@ -78,6 +94,25 @@ def test_a_name_is_looked_up_once_and_attributes_are_eight_apart() -> None:
     denied = AttributeResult(CLOCK, None, ErrorKind.ACCESS, "read-write-denied")
     assert results == [Answered((AttributeResult(ENERGY, 0x123), AttributeResult(SCALER, [0, 30]), denied))]
     assert conversation.get([ENERGY])[8:].hex() == "0501028808"
+
+
+@pytest.mark.parametrize("last", ["0c0100" + LIST_DATA.hex(), next(blocks(b"\x01\x00" + LIST_DATA, 100))])
+def test_an_object_list_that_comes_twice_is_no_value(last: str) -> None:
+    conversation = associated()
+    conversation.get([ENERGY])
+    request, repeated = conversation.receive(answer(last) + answer(last))
+    assert isinstance(request, Transmit)
+    assert isinstance(repeated, Discarded)
+    assert conversation.receive(answer("0c01001105")) == [Answered((AttributeResult(ENERGY, 5),))]
+
+
+def test_the_object_list_itself_may_be_asked_for() -> None:
+    conversation = associated()
+    listed = Attribute(12, bytes([0, 0, 40, 0, 0, 255]), 2, 0xFA00)
+    conversation.get([ENERGY, listed])
+    assert sent(conversation.receive(answer(LIST))) == "0502" + "028808" + "02fa08"
+    (event,) = conversation.receive(answer("0c02" + "001105" + "00" + LIST_DATA.hex()))
+    assert isinstance(event, Answered)
 
 
 def test_the_list_outlives_the_association_until_another_meter_may_be_there() -> None:
@@ -143,13 +178,6 @@ def test_without_a_list_what_has_a_name_is_still_read(refusal: str) -> None:
     assert "base_name" in energy.error_detail
     assert given_ == AttributeResult(GIVEN, 0x090B)
     assert conversation.without_asking([ENERGY]) is not None
-
-
-def blocks(data: bytes, size: int, first: int = 1) -> Iterator[str]:
-    for offset in range(0, len(data), size):
-        part = data[offset : offset + size]
-        last = offset + size >= len(data)
-        yield f"0c0102{last:02x}{first + offset // size:04x}{len(part):02x}{part.hex()}"
 
 
 @pytest.mark.parametrize("first", [0, 1])

@@ -57,6 +57,8 @@ class Read:
         """Whether the object list is what is awaited."""
         self._last_block: int | None = None
         self._blocks = bytearray()
+        self._received = b""
+        self._list_ended_with: bytes | None = None
         self.request = self._ask((_LIST,)) if self.listing else self._ask(self._named())
         """The first request."""
 
@@ -67,6 +69,9 @@ class Read:
 
     def receive(self, reply: ReadResponse) -> Step:
         """What `reply` means for this request."""
+        if reply.results == self._list_ended_with and not any(attribute.class_id == _ASSOCIATION_SN for attribute in self._attributes):
+            return Stale("repeats the object list")
+        self._received = reply.results
         try:
             block = _block(reply.results)
             if block is None:
@@ -117,6 +122,7 @@ class Read:
             if result.error is not None:
                 raise CosemError(result.error_detail)
             self._names.learn(result.data)
+            self._list_ended_with = self._received
         except CosemError as error:
             self._names.fail(f"the meter's object list cannot be read: {error}")
         named = self._named()
