@@ -34,6 +34,9 @@ ASKED = (
 UA = bytes.fromhex("7EA023210002002373F6C58180140502008006020080070400000001080400000001CE6A7E")
 AARE = bytes.fromhex("6129a109060760857405080101a203020100a305a103020100be10040e0800065f1f040000121404c80007")
 
+GATEWAY = bytes.fromhex("e7000131")
+"""The prefix of a reply that a gateway hands on from the device "1"."""
+
 
 def frame_scanner(data: bytes) -> None:
     """HDLC frames in a stream; however the bytes are cut, the same comes of them."""
@@ -83,6 +86,19 @@ def wrapper_conversation(data: bytes) -> None:
     _converse(MeterSettings(id="m", connect="tcp://h:1", framing="wrapper", template="t"), data)
 
 
+def short_names_conversation(data: bytes) -> None:
+    """What a meter says that is read by short names: object list, blocks, results."""
+    _converse(MeterSettings(id="m", connect="tcp://h:1", framing="wrapper", referencing="short", template="t"), data)
+
+
+def windowed_gateway_conversation(data: bytes) -> None:
+    """What a gateway says on an HDLC link on which it may send several frames at a time."""
+    meter = MeterSettings(
+        id="m", connect="tcp://h:1", server_physical=17, server_address_size=4, hdlc_window=7, gateway_address="1", template="t"
+    )
+    _converse(meter, data)
+
+
 def server_limits(data: bytes) -> None:
     """The server's answer to getSessionLimits."""
     parse_limits(data)
@@ -90,7 +106,17 @@ def server_limits(data: bytes) -> None:
 
 TARGETS: dict[str, Target] = {
     target.__name__.replace("_", "-"): target
-    for target in (frame_scanner, wrapper_scanner, reply, value, hdlc_conversation, wrapper_conversation, server_limits)
+    for target in (
+        frame_scanner,
+        wrapper_scanner,
+        reply,
+        value,
+        hdlc_conversation,
+        wrapper_conversation,
+        short_names_conversation,
+        windowed_gateway_conversation,
+        server_limits,
+    )
 }
 
 
@@ -141,6 +167,6 @@ def _associate(conversation: Conversation, settings: MeterSettings) -> None:
     if settings.framing == "wrapper":
         _answer(conversation, wrap(settings.server_logical, settings.client_sap, AARE))
         return
-    information = b"\xe6\xe7\x00" + AARE
+    information = b"\xe6\xe7\x00" + (b"" if settings.gateway_address is None else GATEWAY) + AARE
     frame = Frame(FrameType.I, Address(settings.client_sap), Address(1, 17, 4), information, ns=0, nr=1, final=True)
     _answer(conversation, frame.encode())

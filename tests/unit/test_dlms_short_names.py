@@ -297,3 +297,8 @@ def test_whatever_arrives_as_blocks_nothing_is_raised(parts: list[bytes]) -> Non
     for number, part in enumerate(parts, start=1):
         step = request.receive(ReadResponse(bytes([1, 2, number == len(parts)]) + number.to_bytes(2, "big") + bytes([len(part)]) + part))
         assert isinstance(step, (read.Ask, Answered, ServiceRefused, Stale))
+
+
+def test_a_list_of_more_objects_than_there_are_names_is_not_believed() -> None:
+    with pytest.raises(CosemError, match="8192 entries"):
+        ShortNames().learn([[8, 3, 0, bytes(6)]] * 8192)

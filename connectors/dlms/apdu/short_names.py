@@ -23,6 +23,8 @@ OBJECT_LIST = 0xFA08
 
 _ATTRIBUTE_DISTANCE = 8
 _LARGEST_NAME = 0xFFFF
+MAX_OBJECTS = 8191
+"""Base names are multiples of eight; a longer list is not the truth, and must not fill the memory."""
 _HEADER_SIZE = 3
 """Tag and, at most, two bytes for the number of names."""
 _ENTRY_SIZE = 3
@@ -74,6 +76,8 @@ class ShortNames:
         """
         if not isinstance(object_list, list):
             raise CosemError("the object list is no array")
+        if len(object_list) > MAX_OBJECTS:
+            raise CosemError(f"the object list has {len(object_list)} entries; there are short names for {MAX_OBJECTS}")
         self._bases = dict(_entry(item) for item in object_list)
         self._read = True
 
