@@ -147,5 +147,5 @@ def test_names_association_and_gateway_are_those_of_the_settings_unless_the_url_
 )
 def test_impossible_ways_of_speaking_are_refused(option: str) -> None:
     settings = MeterSettings.model_validate({"id": "m", "connect": "sim://three-phase", "template": "t"})
-    with pytest.raises(ValueError, match="possible|hexadecimal"):
+    with pytest.raises(ValueError, match=r"possible|hexadecimal"):
         parse_sim_url(f"sim://three-phase?{option}", settings)
