@@ -302,3 +302,10 @@ def test_whatever_arrives_as_blocks_nothing_is_raised(parts: list[bytes]) -> Non
 def test_a_list_of_more_objects_than_there_are_names_is_not_believed() -> None:
     with pytest.raises(CosemError, match="8192 entries"):
         ShortNames().learn([[8, 3, 0, bytes(6)]] * 8192)
+
+
+def test_of_a_list_what_makes_sense_is_believed_and_the_first_of_two_names() -> None:
+    names = ShortNames()
+    names.learn([[0x100, 3, 0, ENERGY.logical_name], 5, [0x200, 3, 0, ENERGY.logical_name], ["x", 8, 0, CLOCK.logical_name]])
+    assert names.find(ENERGY) == 0x108
+    assert names.find(CLOCK) is None

@@ -72,14 +72,22 @@ class ShortNames:
     def learn(self, object_list: CosemData) -> None:
         """Remember an object list: an array of structures of base name, class, version and logical name.
 
+        Entries that make no sense are left out, and of two for the same object the first one counts.
+
         :raises CosemError: when it is none.
         """
         if not isinstance(object_list, list):
             raise CosemError("the object list is no array")
         if len(object_list) > MAX_OBJECTS:
             raise CosemError(f"the object list has {len(object_list)} entries; there are short names for {MAX_OBJECTS}")
-        self._bases = dict(_entry(item) for item in object_list)
-        self._read = True
+        bases: dict[tuple[int, bytes], int] = {}
+        for item in object_list:
+            entry = _entry(item)
+            if entry is not None:
+                bases.setdefault(*entry)
+        if object_list and not bases:
+            raise CosemError(f"{object_list[0]!r:.80} is no entry of an object list")
+        self._bases, self._read = bases, True
 
     def fail(self, problem: str) -> None:
         """The object list cannot be read, and why."""
@@ -113,10 +121,10 @@ class ShortNames:
         return self._bases.get((attribute.class_id, attribute.logical_name))
 
 
-def _entry(item: CosemData) -> tuple[tuple[int, bytes], int]:
+def _entry(item: CosemData) -> tuple[tuple[int, bytes], int] | None:
     if isinstance(item, list) and len(item) == 4:
         base, class_id, _version, logical_name = item
         # The base name is a signed integer of 16 bits on the wire.
         if type(base) is int and -0x8000 <= base <= _LARGEST_NAME and type(class_id) is int and isinstance(logical_name, bytes):
             return (class_id, logical_name), base & _LARGEST_NAME
-    raise CosemError(f"{item!r:.80} is no entry of an object list")
+    return None
