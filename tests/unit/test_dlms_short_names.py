@@ -192,10 +192,11 @@ def test_a_list_in_blocks(before: bytes, first: int) -> None:
     assert sent(conversation.receive(answer(parts[-1]))) == "0501028808"
 
 
-def test_values_in_blocks() -> None:
+@pytest.mark.parametrize("before", ["02" + "00", "00", ""], ids=["as the standard says", "without number", "without first choice"])
+def test_values_in_blocks(before: str) -> None:
     conversation = ready()
     conversation.get([ENERGY, CLOCK])
-    whole = bytes.fromhex("02" + "00" + "0600000123" + "00" + "090c07d20c04030a060bff007800")
+    whole = bytes.fromhex(before + "0600000123" + "00" + "090c07d20c04030a060bff007800")
     *first, last = blocks(whole, 7)
     for part in first:
         sent(conversation.receive(answer(part)))

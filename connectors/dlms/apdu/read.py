@@ -6,6 +6,7 @@ why the caller repeats a READ only where frames are numbered.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Union
@@ -16,7 +17,7 @@ from connectors.dlms.apdu.get import MAX_ANSWER, Stale
 from connectors.dlms.apdu.replies import ReadResponse
 from connectors.dlms.apdu.short_names import OBJECT_LIST, ShortNames, block_request, read_request
 from connectors.dlms.axdr import CosemError, Reader
-from connectors.dlms.events import Answered, Attribute, AttributeResult, CosemData, ServiceRefused
+from connectors.dlms.events import Answered, Attribute, AttributeResult, ServiceRefused
 from model.messages import ErrorKind
 
 _DATA, _ACCESS_ERROR, _BLOCK = 0, 1, 2
@@ -170,23 +171,20 @@ def _value(attribute: Attribute, data: bytes) -> AttributeResult:
 
 
 def _joined(asked: Sequence[Attribute], data: bytes) -> tuple[AttributeResult, ...]:
-    """The results from joined blocks: encoded as in one READ-response; some meters leave out the number, and the choice, of one."""
-    try:
-        found = _results(asked, data)
-        if len(asked) > 1 or found[0].error is not ErrorKind.DECODE:
-            return found
-    except CosemError:
-        if len(asked) > 1:
-            raise
-    values: list[CosemData] = []
-    for candidate in (data[1:] if data[:1] == bytes([_DATA]) else b"", data):
-        try:
-            values.append(cosem.decode(candidate))
-        except CosemError:
-            continue
-    if len(values) != 1:
-        raise CosemError("the joined blocks are no value")
-    return (AttributeResult(asked[0], values[0]),)
+    """The results from joined blocks, encoded as in one READ-response.
+
+    Some meters leave out their number, or that and the first choice too: what makes sense in one way only is believed.
+    """
+    number = bytes([len(asked)]) if len(asked) < 0x80 else bytes([0x81, len(asked)])
+    readings = []
+    for left_out in (b"", number, number + bytes([_DATA])):
+        with contextlib.suppress(CosemError):
+            results = _results(asked, left_out + data)
+            if all(result.error is not ErrorKind.DECODE for result in results):
+                readings.append(results)
+    if len(readings) != 1:
+        raise CosemError(f"the joined blocks are no results of {len(asked)} attributes")
+    return readings[0]
 
 
 def _nameless(attribute: Attribute, short_names: ShortNames) -> AttributeResult:
