@@ -8,6 +8,7 @@ from typing import Any
 from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
+from model.cluster import Place
 from model.errors import ConfigurationError, PipelineError, Problem
 from model.loading.load import Loaded, LoadedNode
 from model.loading.wires import Wire
@@ -17,17 +18,21 @@ from model.stop import Stop
 FLOW_ID = "pipeline"
 """Part of every key of the recovery store; changing it loses all recovery state."""
 
+_ALONE = Place()
+
 
 def build(
     loaded: Loaded,
     stop: Stop,
     resolve_meter: Callable[[str, str], str],
     resolve_thingsboard: Callable[[str], str],
+    place: Place = _ALONE,
 ) -> Dataflow:
     """The dataflow that `loaded` describes: one step per node, with the node's id, in topological order.
 
     :arg resolve_meter: see `BuildContext`.
     :arg resolve_thingsboard: see `BuildContext`.
+    :arg place: see `BuildContext`.
     :raises ConfigurationError: when a node cannot be built from its settings.
     """
     flow = Dataflow(FLOW_ID)
@@ -36,7 +41,7 @@ def build(
     for node in loaded.nodes:
         if not all(wire in streams for wire in node.inputs):
             continue  # behind a node that could not be built
-        context = BuildContext(flow, node.id, node.settings, loaded.settings, stop, resolve_meter, resolve_thingsboard)
+        context = BuildContext(flow, node.id, node.settings, loaded.settings, stop, resolve_meter, resolve_thingsboard, place)
         try:
             ports = node.type.build(context, [streams[wire] for wire in node.inputs])
         except PipelineError as error:

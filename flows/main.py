@@ -9,6 +9,7 @@ from __future__ import annotations
 import structlog
 
 from flows.build import build
+from flows.cluster import place_in_cluster
 from flows.embedded import Embedded, check_virtual_meter
 from flows.logs import configure_logs
 from flows.process import explain_fatal_errors, keep_web_server_off, pipeline_file, refuse, stop_on_signals
@@ -24,7 +25,7 @@ try:
     loaded = load(pipeline_file(), installed_node_types(), check_meter=check_virtual_meter)
     configure_logs(loaded.settings.log, loaded.secrets)
     embedded = Embedded(loaded.settings)
-    flow = build(loaded, stop, embedded.resolve_meter, embedded.resolve_thingsboard)
+    flow = build(loaded, stop, embedded.resolve_meter, embedded.resolve_thingsboard, place_in_cluster())
 except ConfigurationError as error:
     refuse(error)
 

@@ -8,12 +8,13 @@ types through the entry point group `dlms_thingsboard.nodes`, whose entries are 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
+from model.cluster import Place
 from model.messages import Message
 from model.settings.node import NodeSettings
 from model.settings.pipeline import PipelineSettings
@@ -23,6 +24,8 @@ MAIN = ""
 """The name of a node's main output port: `inputs: [checked]` means it, `inputs: [checked.rejected]` a named one."""
 
 ENTRY_POINT_GROUP = "dlms_thingsboard.nodes"
+
+_ALONE = Place()
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class BuildContext:
     :arg resolve_meter: turns a meter's `connect` into an address that can be dialled; called from the process that
         reads the meter, when it first connects (it starts the virtual meter for `sim://`).
     :arg resolve_thingsboard: the same for the ThingsBoard url (it starts the stand-in for `embedded`).
+    :arg place: this process among those that run the dataflow.
     """
 
     flow: Dataflow
@@ -46,6 +50,7 @@ class BuildContext:
     stop: Stop
     resolve_meter: Callable[[str, str], str]
     resolve_thingsboard: Callable[[str], str]
+    place: Place = field(default=_ALONE)
 
 
 Ports = Mapping[str, KeyedStream[Any]]

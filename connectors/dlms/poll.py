@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from connectors.dlms.access import Access, OwnConnection
 from connectors.dlms.backoff import Backoff
 from connectors.dlms.cosem import CosemError, clock_time, render, scaler_unit
 from connectors.dlms.events import Attribute, AttributeResult
@@ -28,6 +29,9 @@ from model.timestamps import utc_now
 
 SHORTEST_CYCLE_TIMEOUT = 30.0
 """Seconds a cycle may take at least, however short the interval: the first one also reads scalers and units."""
+
+TURN_PATIENCE = 2.0
+"""Intervals to wait for a turn on a shared line, or for one of the fleet's connections; at least as long as a cycle may take."""
 
 FRUITLESS_CYCLES = 3
 """Cycles answered with nothing but errors after which the association is opened anew: some meters recover only then."""
@@ -62,13 +66,15 @@ class MeterPoll:
     :arg plan: what a cycle reads.
     :arg interval: seconds between cycles.
     :arg session: the conversation with the meter.
+    :arg access: the right to use the meter's link, turn by turn: one cycle is one turn; a connection of its own where it is None.
     """
 
-    def __init__(self, meter: MeterSettings, plan: ReadPlan, interval: float, session: Session) -> None:
+    def __init__(self, meter: MeterSettings, plan: ReadPlan, interval: float, session: Session, access: Access | None = None) -> None:
         self._meter = meter
         self._plan = plan
         self._interval = interval
         self._session = session
+        self._access = access or OwnConnection(meter)
         self._backoff = Backoff(meter.backoff_min, meter.backoff_max)
         self._scaler_of = {read.attribute: read.scaler_unit for read in plan.reads if read.scaler_unit is not None}
         self._scalers: dict[Attribute, tuple[int, int]] = {}
@@ -81,16 +87,25 @@ class MeterPoll:
         self._log = log.bind(meter=meter.id)
 
     async def cycle(self, due: datetime) -> Cycle:
-        """Read the meter once; whatever goes wrong is in the cycle, never raised."""
-        started, begun, before = utc_now(), time.monotonic(), self._session.exchanges
-        wait = self._backoff.remaining(begun)
+        """Read the meter once, in its turn; whatever goes wrong is in the cycle, never raised."""
+        wait = self._backoff.remaining(time.monotonic())
         if wait > 0 and self._fault is not None:
-            return failed_cycle(
-                self._meter.id,
-                due,
-                started,
-                ReadError(None, self._fault.kind, f"left alone for {wait:.0f} s more after: {self._fault.what}", self._fault.remedy),
-            )
+            what = f"left alone for {wait:.0f} s more after: {self._fault.what}"
+            return failed_cycle(self._meter.id, due, utc_now(), ReadError(None, self._fault.kind, what, self._fault.remedy))
+        try:
+            await self._access.begin(max(TURN_PATIENCE * self._interval, self._timeout()), failing=self._fault is not None)
+        except MeterError as fault:
+            return failed_cycle(self._meter.id, due, utc_now(), ReadError(None, fault.kind, fault.what, fault.remedy))
+        answered = False
+        try:
+            cycle = await self._turn(due)
+            answered = bool(cycle.values) or self._fault is None
+            return cycle
+        finally:
+            self._access.end(answered)
+
+    async def _turn(self, due: datetime) -> Cycle:
+        started, begun, before = utc_now(), time.monotonic(), self._session.exchanges
         attempt = _Attempt()
         fault = await self._guarded(attempt)
         duration = time.monotonic() - begun
@@ -114,12 +129,24 @@ class MeterPoll:
         """Let the running cycle end after its current exchange; may be called from any thread."""
         self._stopping = True
 
+    def hurry(self) -> None:
+        """After `stop`, on the background loop: wait for no turn any more, and let others have theirs."""
+        self._access.stop()
+
     async def close(self) -> None:
-        """Release the association."""
-        await self._session.close()
+        """Release the association, in a last turn."""
+        if await self._access.begin_farewell():
+            try:
+                await self._session.close()
+            finally:
+                self._access.end(True)
+        await self._access.leave()
+
+    def _timeout(self) -> float:
+        return self._meter.cycle_timeout or max(self._interval, SHORTEST_CYCLE_TIMEOUT)
 
     async def _guarded(self, attempt: _Attempt) -> MeterError | None:
-        timeout = self._meter.cycle_timeout or max(self._interval, SHORTEST_CYCLE_TIMEOUT)
+        timeout = self._timeout()
         try:
             await asyncio.wait_for(self._read(attempt), timeout)
         except MeterError as fault:
@@ -148,7 +175,7 @@ class MeterPoll:
             self._backoff.succeeded()
             if previous is not None:
                 self._log.info("meter answers again")
-            if self._interval >= self._meter.inactivity_timeout or self._without_values >= FRUITLESS_CYCLES:
+            if self._is_to_be_released() or self._without_values >= FRUITLESS_CYCLES:
                 self._without_values = 0
                 await self._session.close()
             return
@@ -157,6 +184,9 @@ class MeterPoll:
         wait = self._backoff.refused(now) if fault.kind is ErrorKind.REFUSED else self._backoff.failed(now)
         if previous is None or previous.what != fault.what:
             self._log.warning("meter cannot be read", kind=fault.kind.value, cause=fault.what, remedy=fault.remedy, again_in=round(wait, 1))
+
+    def _is_to_be_released(self) -> bool:
+        return self._meter.release_after_cycle or self._interval >= self._meter.inactivity_timeout or self._access.crowded
 
     async def _read(self, attempt: _Attempt) -> None:
         """Read everything; open a link that fails on the way again once, since that heals most bursts of timeouts."""

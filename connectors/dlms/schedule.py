@@ -114,7 +114,11 @@ class ScheduledPoll:
         self._stopping = True
         self._poll.stop()
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._stopped.set)
+            self._loop.call_soon_threadsafe(self._hurry)
+
+    def _hurry(self) -> None:
+        self._stopped.set()
+        self._poll.hurry()
 
     async def _pause(self, seconds: float) -> None:
         try:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from connectors.dlms.access import Access, OwnConnection
 from connectors.dlms.conversation import LISTING, Conversation, State
 from connectors.dlms.events import (
     Answered,
@@ -30,7 +31,7 @@ from connectors.dlms.events import (
     ServiceRefused,
     Transmit,
 )
-from connectors.dlms.link import Link, open_link
+from connectors.dlms.link.contract import Link
 from connectors.dlms.reply_timer import ReplyTimer
 from model.errors import MeterError
 from model.messages import ErrorKind
@@ -66,11 +67,13 @@ class Session:
 
     :arg meter: where it is and how to speak to it.
     :arg resolve: turns (meter id, `connect`) into an address that can be dialled; may block, runs in a thread.
+    :arg access: how it gets at its link; a connection of its own where it is None.
     """
 
-    def __init__(self, meter: MeterSettings, resolve: Callable[[str, str], str]) -> None:
+    def __init__(self, meter: MeterSettings, resolve: Callable[[str, str], str], access: Access | None = None) -> None:
         self._meter = meter
         self._resolve = resolve
+        self._access = access or OwnConnection(meter)
         self._conversation = Conversation(meter)
         self._link: Link | None = None
         self._limits: Associated | None = None
@@ -101,15 +104,8 @@ class Session:
         """
         await self.close()
         address = await self._address()
-        try:
-            self._link = await asyncio.wait_for(open_link(address), self._meter.connect_timeout)
-        except asyncio.TimeoutError:
-            raise MeterError(
-                ErrorKind.CONNECT,
-                f"{address} did not accept a connection within {self._meter.connect_timeout:g} s",
-                "check address, firewall and whether the converter is powered",
-            ) from None
-        timer = ReplyTimer(self._meter.exchange_timeout)
+        self._link = await self._access.open(address)
+        timer = ReplyTimer(self._access.answer_limit(self._meter.exchange_timeout))
         try:
             opening = self._conversation.open()
             limits = (
@@ -131,7 +127,7 @@ class Session:
         )
 
     async def _address(self) -> str:
-        if urlsplit(self._meter.connect).scheme == "tcp":
+        if urlsplit(self._meter.connect).scheme != "sim":
             return self._meter.connect
         # What is not an address yet may take a while to become one: a virtual meter has to be started first.
         return await asyncio.get_running_loop().run_in_executor(None, self._resolve, self._meter.id, self._meter.connect)

@@ -1,9 +1,11 @@
 """`dlms-in`: polls DLMS meters, one partition per meter, and emits one Cycle per meter and interval.
 
-Parallelism: meters; Bytewax spreads the partitions over all workers. Guarantee: every due cycle gives exactly one
-`Cycle`, also when the meter cannot be reached; a live register cannot be read again, so what was read after the last
-snapshot and not yet stored is lost by a kill -9 and nothing else is. Snapshot: a version mark only. Blocks: nothing;
-the meters are read on a background asyncio loop that also keeps their schedule, `next_batch` takes what is finished.
+Parallelism: meters; Bytewax spreads the partitions over all workers. The meters of a shared line are listed in one
+process of a cluster only, and so read there, by whichever worker, over the one background loop. Guarantee: every due
+cycle gives exactly one `Cycle`, also when the meter cannot be reached; a live register cannot be read again, so what was
+read after the last snapshot and not yet stored is lost by a kill -9 and nothing else is. Snapshot: a version mark only.
+Blocks: nothing; the meters are read on a background asyncio loop that also keeps their schedule, `next_batch` takes what
+is finished.
 """
 
 from __future__ import annotations
@@ -22,14 +24,19 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import KeyedStream
 from pydantic import Field
 
+from connectors.dlms.access import Access, OwnConnection
+from connectors.dlms.gate import Gate
 from connectors.dlms.known_meters import remember
+from connectors.dlms.line import join_line
 from connectors.dlms.loop import submit
 from connectors.dlms.plan import plan_reads
 from connectors.dlms.poll import MeterPoll
 from connectors.dlms.schedule import Schedule, ScheduledPoll
 from connectors.dlms.session import Session
+from model.cluster import Place
 from model.messages import Cycle
 from model.node import MAIN, BuildContext, NodeType, Ports
+from model.settings.limits import LimitsSettings
 from model.settings.meter import MeterSettings
 from model.settings.node import NodeSettings
 from model.settings.pipeline import PipelineSettings
@@ -48,6 +55,8 @@ STOP_TIMEOUT = 2.8
 """Seconds from the request to stop until a partition ends even if its meter did not say goodbye."""
 
 Snapshot = dict[str, int]
+
+_ALONE = Place()
 
 
 class DlmsInSettings(NodeSettings):
@@ -117,6 +126,7 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Cycle], Snapshot]):
     :arg known: the file that remembers the meters of this node, see `known_meters`.
     :arg resolve: see `Session`.
     :arg stop: ends the input.
+    :arg place: this process among those that read the meters.
     """
 
     def __init__(
@@ -126,6 +136,7 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Cycle], Snapshot]):
         known: Path,
         resolve: Callable[[str, str], str],
         stop: Stop,
+        place: Place = _ALONE,
     ) -> None:
         self._pipeline = pipeline
         self._known = known
@@ -133,13 +144,16 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Cycle], Snapshot]):
         self._rank = {meter.id: rank for rank, meter in enumerate(meters)}
         self._resolve = resolve
         self._stop = stop
+        self._lines = pipeline.shared_lines()
+        self._elsewhere = place.elsewhere(self._lines)
+        self._gate = _process_gate(pipeline.limits)
 
     def list_parts(self) -> list[str]:
-        """The meter ids, those of removed meters included.
+        """The meter ids, those of removed meters included; without those on lines that another process owns.
 
         :raises StorageError: when the list of known meters cannot be used.
         """
-        return sorted(remember(self._known, self._meters))
+        return sorted(remember(self._known, self._meters) - self._elsewhere)
 
     def build_part(
         self, step_id: str, for_part: str, resume_state: Snapshot | None
@@ -151,9 +165,23 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Cycle], Snapshot]):
         interval = self._pipeline.interval(meter)
         spacing = min(START_SPACING, interval / len(self._meters))
         plan = plan_reads(self._pipeline.reads(meter))
-        poll = MeterPoll(meter, plan, interval, Session(meter, self._resolve))
+        access = self._access(meter)
+        poll = MeterPoll(meter, plan, interval, Session(meter, self._resolve, access), access)
         schedule = Schedule(time.monotonic() + spacing * self._rank[for_part], interval)
         return MeterPartition(for_part, ScheduledPoll(for_part, poll, schedule), self._stop)
+
+    def _access(self, meter: MeterSettings) -> Access:
+        line = self._lines.get(meter.id)
+        return OwnConnection(meter, self._gate) if line is None else join_line(line, meter, self._gate)
+
+
+_gates: dict[tuple[int, float], Gate] = {}
+
+
+def _process_gate(limits: LimitsSettings) -> Gate:
+    """The one gate of this process, whichever node asks."""
+    key = (limits.connections, limits.new_connections_per_second)
+    return _gates.setdefault(key, Gate(*key))
 
 
 @operator
@@ -166,7 +194,7 @@ def _build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
     patterns = context.settings.meters
     meters = [meter for meter in context.pipeline.meters if any(fnmatchcase(meter.id, pattern) for pattern in patterns)]
     known = context.pipeline.state_dir / f"meters-{context.node_id}.json"
-    source = DlmsSource(context.pipeline, meters, known, context.resolve_meter, context.stop)
+    source = DlmsSource(context.pipeline, meters, known, context.resolve_meter, context.stop, context.place)
     return {MAIN: dlms_in(context.node_id, context.flow, source)}
 
 

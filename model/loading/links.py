@@ -1,16 +1,14 @@
-"""What must hold between the links of the meters: no meter is configured twice, and a shared link is pointed out."""
+"""What must hold between the links of the meters: no meter is configured twice, those on one line agree on it, and
+separate connections to one address are pointed out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from urllib.parse import urlsplit
 
 from model.errors import Problem
 from model.loading.document import Document
 from model.loading.listing import named
 from model.settings.meter import MeterSettings
-
-_Link = tuple[str, int]
 
 
 def configured_twice(document: Document, meters: Mapping[int, MeterSettings]) -> Iterator[Problem]:
@@ -28,31 +26,63 @@ def configured_twice(document: Document, meters: Mapping[int, MeterSettings]) ->
             yield document.problem(("meters", index, "connect"), what, remedy)
 
 
-def shared_links(document: Document, meters: Mapping[int, MeterSettings]) -> Iterator[Problem]:
-    """Warnings: meters behind one address and port.
+def quarrels_on_lines(document: Document, meters: Mapping[int, MeterSettings]) -> Iterator[Problem]:
+    """Meters on one line that set it differently, of which only some share it, or whose port can serve but one.
 
     :arg meters: by their place in the section `meters`.
     """
-    behind: dict[_Link, list[int]] = {}
+    for indices in _behind_one_address(meters):
+        for index in indices[1:]:
+            quarrel = _quarrel(meters[index], meters[indices[0]])
+            if quarrel is not None:
+                yield document.problem(("meters", index, "connect"), f"meter {meters[index].id}: {quarrel[0]}", quarrel[1])
+
+
+def _quarrel(meter: MeterSettings, first: MeterSettings) -> tuple[str, str] | None:
+    """What `meter` says against the first meter of its line, and what to do about it."""
+    line = meter.address.line
+    if meter.framing == first.framing and (meter.shared_line is None) != (first.shared_line is None):
+        return f"{line} is {_kind(meter)} here and {_kind(first)} at {first.id}", "write the same line: for all meters behind one address"
+    if meter.shared_line is None or first.shared_line is None:
+        return None
+    if meter.address.mode_e is not None or first.address.mode_e is not None:
+        return f"the optical head {line} is that of {first.id}", "a mode E handshake opens one meter: give each a head of its own"
+    if (meter.address, meter.source_address) != (first.address, first.source_address):
+        what = f"sets the line {line} differently from {first.id}, which has connect: {first.connect}"
+        return what, "write the same connect and source_address for all meters of a line"
+    return None
+
+
+def separate_links(document: Document, meters: Mapping[int, MeterSettings]) -> Iterator[Problem]:
+    """Warnings: meters behind one address that are read on a connection each, and nobody said that they should be.
+
+    :arg meters: by their place in the section `meters`.
+    """
+    for indices in _behind_one_address(meters):
+        separate = [meters[index] for index in indices if meters[index].shared_line is None]
+        if any(meter.line is None for meter in separate):
+            names = named("meter", [meters[index].id for index in indices])
+            what = f"{names} share the address {separate[0].connect} without sharing the connection"
+            remedy = "if it serves as many connections as there are meters, write line: separate for each; else line: shared"
+            yield document.problem(("meters", indices[1], "connect"), what, remedy)
+
+
+def _behind_one_address(meters: Mapping[int, MeterSettings]) -> list[list[int]]:
+    behind: dict[str, list[int]] = {}
     for index, meter in meters.items():
         link = _link(meter)
         if link is not None:
             behind.setdefault(link, []).append(index)
-    for indices in behind.values():
-        if len(indices) > 1:
-            names = [meters[index].id for index in indices]
-            what = f"{named('meter', names)} share the link {meters[indices[0]].connect}"
-            remedy = (
-                "a converter usually serves one connection at a time; meters on one line are read on separate connections, "
-                "so check that this one serves as many as there are meters"
-            )
-            yield document.problem(("meters", indices[1], "connect"), what, remedy)
+    return [indices for indices in behind.values() if len(indices) > 1]
 
 
-def _link(meter: MeterSettings) -> _Link | None:
-    """Host and port of a real meter; None of a virtual one, which has a link of its own."""
-    parts = urlsplit(meter.connect)
-    return (parts.hostname or "", parts.port or 0) if parts.scheme == "tcp" else None
+def _link(meter: MeterSettings) -> str | None:
+    """What the meters on one line have in common; None of a virtual one, which has a link of its own."""
+    return None if meter.address.scheme == "sim" else meter.address.line
+
+
+def _kind(meter: MeterSettings) -> str:
+    return "separate" if meter.shared_line is None else "shared"
 
 
 def _addresses(meter: MeterSettings) -> tuple[object, ...]:

@@ -15,7 +15,7 @@ from model.errors import ConfigurationError, PipelineError, Problem
 from model.loading.document import Document, Location, read_yaml
 from model.loading.fields import empty_keys, path_locations, secret_locations, secrets_in
 from model.loading.fleet import check_fleet
-from model.loading.links import configured_twice, shared_links
+from model.loading.links import configured_twice, quarrels_on_lines, separate_links
 from model.loading.meters_file import read_meters_file
 from model.loading.reading_nodes import read_by_nobody, read_twice, reading_nodes, reading_nothing
 from model.loading.secret_files import read_secret_files, resolve_paths
@@ -135,7 +135,7 @@ class _Loading:
                     [
                         *unseen_rejections(self.document, vertices),
                         *read_by_nobody(self.document, vertices, readers, [meter.id for meter in settings.meters]),
-                        *shared_links(self.document, meters),
+                        *separate_links(self.document, meters),
                     ],
                     self.document.file,
                 )
@@ -203,6 +203,7 @@ class _Loading:
     def _check_links(self, meters: Mapping[int, MeterSettings]) -> None:
         """Ask `check_meter` about every meter, and compare their links."""
         self.problems += configured_twice(self.document, meters)
+        self.problems += quarrels_on_lines(self.document, meters)
         for index, meter in meters.items():
             try:
                 self.check_meter(meter)

@@ -36,6 +36,26 @@ class MeterSettings(LinkSettings, AddressingSettings, SecuritySettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _framing_fits_link(self) -> MeterSettings:
+        """HDLC needs an ordered stream of bytes; the wrapper is defined over TCP and UDP (IEC 62056-47 clause 7)."""
+        scheme = self.address.scheme
+        if scheme == "udp" and self.framing == "hdlc":
+            raise ValueError("udp:// carries the wrapper only; write framing: wrapper, or tcp:// for a converter in front of an HDLC meter")
+        if scheme in ("serial", "rfc2217") and self.framing == "wrapper":
+            raise ValueError(f"{scheme}:// carries HDLC only; write framing: hdlc, or tcp:// or udp:// for a meter that speaks the wrapper")
+        if scheme == "serial" and self.line == "separate":
+            raise ValueError("a serial port cannot be opened once per meter; write line: shared, or leave it out")
+        return self
+
+    @property
+    def shared_line(self) -> str | None:
+        """The line that the meter shares with all others that name the same one; None for a connection of its own."""
+        if self.address.scheme == "sim":
+            return None
+        shared = self.line == "shared" or (self.line is None and self.framing == "hdlc")
+        return self.address.line if shared else None
+
     @property
     def device(self) -> str:
         """Name of the meter's device in ThingsBoard."""

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from model.settings.base import Identifier, Settings
+from model.settings.limits import LimitsSettings
 from model.settings.meter import MeterSettings
 from model.settings.node import NodeEntry
 from model.settings.template import ReadSettings, TemplateSettings
@@ -34,6 +35,7 @@ class PipelineSettings(Settings):
     meters_file: Path | None = Field(default=None, description="CSV or YAML file with more meters, relative to this file.")
     nodes: list[NodeEntry] = Field(min_length=1, description="A list of nodes, each with id, type and, unless it is a source, inputs.")
     state_dir: Path = Field(default=Path("state"), description="Where outbox, archive and locks live, relative to this file.")
+    limits: LimitsSettings = Field(default=LimitsSettings(), description="What all meters of one process together may do to the network.")
     log: LogSettings = Field(default=LogSettings(), description="What the log says and how.")
 
     def reads(self, meter: MeterSettings) -> dict[str, ReadSettings]:
@@ -44,3 +46,11 @@ class PipelineSettings(Settings):
     def interval(self, meter: MeterSettings) -> float:
         """Seconds from the start of one cycle of `meter` to the start of the next."""
         return meter.interval or self.templates[meter.template].interval
+
+    def shared_lines(self) -> dict[str, str]:
+        """The meters that share a line with others, and the name of their line: id -> line."""
+        members: dict[str, list[str]] = {}
+        for meter in self.meters:
+            if meter.shared_line is not None:
+                members.setdefault(meter.shared_line, []).append(meter.id)
+        return {meter: line for line, meters in members.items() if len(meters) > 1 for meter in meters}

@@ -72,12 +72,12 @@ def test_every_pair_of_nodes_with_a_meter_in_common_is_a_problem(tmp_path):
 
 
 def test_a_node_is_not_blamed_for_meters_that_could_not_be_understood(tmp_path):
-    broken = '{id: roof, connect: "serial:/dev/ttyS0", template: basic}'
+    broken = '{id: roof, connect: "serial:ttyS0", template: basic}'
     (problem,) = problems(write(tmp_path, [*THREE[:2], broken], "type: dlms-in, settings: {meters: [roof]}"))
     assert "is not a link" in problem[1]
 
 
-def test_meters_behind_one_address_and_port_are_a_warning(tmp_path):
+def test_meters_that_share_an_address_but_no_line_are_a_warning(tmp_path):
     shared = [
         '{id: a, connect: "tcp://Converter.example:4001", template: basic, server_physical: 17}',
         '{id: b, connect: "tcp://converter.example:4001", template: basic, server_physical: 18}',
@@ -85,7 +85,13 @@ def test_meters_behind_one_address_and_port_are_a_warning(tmp_path):
         '{id: d, connect: "sim://three-phase", template: basic}',
         '{id: e, connect: "sim://three-phase", template: basic}',
     ]
-    assert warnings(tmp_path, shared, "type: dlms-in") == [(5, "meters a and b share the link tcp://Converter.example:4001")]
+    assert warnings(tmp_path, shared, "type: dlms-in") == []
+    wrapped = [meter.replace("server_physical", "framing: wrapper, server_logical") for meter in shared]
+    what = "meters a and b share the address tcp://Converter.example:4001 without sharing the connection"
+    assert warnings(tmp_path, wrapped, "type: dlms-in") == [(5, what)]
+    for line in ("separate", "shared"):
+        meant = [meter.replace("template", f"line: {line}, template") for meter in wrapped]
+        assert warnings(tmp_path, meant, "type: dlms-in") == []
 
 
 @pytest.mark.parametrize(
@@ -109,7 +115,8 @@ def test_a_meter_configured_twice_is_a_problem(tmp_path, first, second, same):
     if same:
         assert problems(path) == [(5, "meter b: the same meter as a: tcp://192.0.2.1:4059 with the same addresses")]
     else:
-        assert [warning.line for warning in load(path, TYPES, {}).warnings] == [5]
+        mixed = "wrapper" in second and "hdlc" in first
+        assert [warning.line for warning in load(path, TYPES, {}).warnings] == ([5] if mixed else [])
 
 
 def test_an_id_given_twice_is_no_second_problem_of_the_link(tmp_path):

@@ -1,0 +1,45 @@
+"""What every kind of link can do."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from model.settings.link_address import SerialParameters
+
+
+class Link(Protocol):
+    """An open, ordered, unreliable stream of bytes."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the other side has closed the link or it broke."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Hand `data` to the link.
+
+        :raises MeterError: when the link is broken.
+        """
+        ...
+
+    async def read(self) -> bytes:
+        """Whatever has arrived, at least one byte. Nothing is lost when the wait is cancelled.
+
+        :raises MeterError: when the other side closed the link or it broke.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close the link; never raises."""
+        ...
+
+
+class SerialLink(Link, Protocol):
+    """A link whose other end is a serial port that can be told its baud rate."""
+
+    async def configure(self, parameters: SerialParameters) -> None:
+        """Set the port once everything written is out; what arrived before is thrown away.
+
+        :raises MeterError: when the port cannot be set like that.
+        """
+        ...
