@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from simulator.meter.behaviour import Behaviour
 from simulator.meter.config import MeterConfig
+from simulator.meter.converter_port import ConverterPort
 from simulator.meter.counters import Counters
 from simulator.meter.installation import Installation
+from simulator.meter.line_timing import LineTiming
+from simulator.meter.shared_line import SharedLine
+from simulator.meter.sign_on import SignOnConfig
 from simulator.meter.virtual_meter import VirtualMeter
 
 _T = TypeVar("_T")
@@ -36,7 +41,14 @@ class BackgroundMeters:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def start(self, config: MeterConfig, behaviour: Behaviour | None = None, port: int = 0) -> str:
+    def start(
+        self,
+        config: MeterConfig,
+        behaviour: Behaviour | None = None,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        transport: Literal["tcp", "udp"] = "tcp",
+    ) -> str:
         """Start a meter on the loopback interface and return its address, "tcp://127.0.0.1:port".
 
         Where a meter with that id runs already its address is returned and nothing changes.
@@ -45,7 +57,45 @@ class BackgroundMeters:
         :raises OSError: when the port is taken.
         """
         with self._lock:
-            return str(self._run(self._installation.start(config, behaviour, port=port)))
+            return str(self._run(self._installation.start(config, behaviour, host, port, transport)))
+
+    def start_line(
+        self,
+        meters: Sequence[tuple[MeterConfig, Behaviour]],
+        timing: LineTiming | None = None,
+        sign_on: SignOnConfig | None = None,
+        link: Path | None = None,
+    ) -> str:
+        """Start meters on one line behind a pseudo terminal and return its address, see `Installation.start_line`."""
+        with self._lock:
+            return self._run(self._installation.start_line(meters, timing, sign_on, link))
+
+    def start_converter(self, meters: Sequence[tuple[MeterConfig, Behaviour]], timing: LineTiming | None = None) -> str:
+        """Start meters on one line behind a converter and return its address, "tcp://127.0.0.1:port"."""
+        with self._lock:
+            return self._run(self._installation.start_converter(meters, timing))
+
+    def stop_line(self, address: str) -> None:
+        """Stop a line with its meters.
+
+        :raises KeyError: when there is none at that address.
+        """
+        with self._lock:
+            self._run(self._installation.stop_line(address))
+
+    def line(self, address: str) -> SharedLine:
+        """The running line at an address, for its `record`.
+
+        :raises KeyError: when there is none.
+        """
+        return self._installation.lines[address]
+
+    def converter(self, address: str) -> ConverterPort:
+        """The running converter at an address, for its counts.
+
+        :raises KeyError: when there is none.
+        """
+        return self._installation.converter(address)
 
     def stop(self, id_: str) -> None:
         """Stop one meter, as if it lost its supply.

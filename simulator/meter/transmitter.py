@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Protocol
+
+
+class Writer(Protocol):
+    """Where bytes go: a transport, or one end of a line."""
+
+    def write(self, data: bytes) -> None:
+        """Take bytes without waiting."""
 
 
 class Transmitter:
     """The sending side of one connection; a delay begins when what was sent before is out."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, transport: Writer) -> None:
         self._loop = loop
         self._transport = transport
         self._pending: deque[tuple[float, bytes]] = deque()

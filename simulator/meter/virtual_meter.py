@@ -23,9 +23,11 @@ class Address(NamedTuple):
 
     host: str
     port: int
+    scheme: str = "tcp"
 
     def __str__(self) -> str:
-        return f"tcp://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
 
 
 class VirtualMeter:

@@ -17,8 +17,9 @@ from model.errors import MeterError
 from model.messages import ErrorKind
 from model.settings.link_address import ModeE, SerialParameters
 
-SIGN_ON = SerialParameters(baud=300, parity="even", data_bits=7)
-"""How every optical port begins (clause 6.4.1)."""
+SIGN_ON = SerialParameters(baud=300)
+"""How every optical port begins: 300 baud 7E1 (clause 6.4.1). The parity bit is made here, as the eighth data bit: the same
+on the line, and possible with every port, also those that cannot do 7E1."""
 
 REACTION = 1.5
 """Seconds: the longest reaction time of a meter (clause 6.3, tr), and the longest pause between two characters."""
@@ -44,7 +45,7 @@ class Identification:
 
 def request_message(device_address: str = "") -> bytes:
     """The request to whichever meter the head sits on, or to the one of that address."""
-    return f"/?{device_address}!\r\n".encode("ascii")
+    return with_parity(f"/?{device_address}!\r\n".encode("ascii"))
 
 
 def identification(data: bytes) -> Identification | None:
@@ -64,7 +65,12 @@ def chosen_baud(offered: int, limit: int | None) -> int:
 def acknowledgement(baud: int) -> bytes:
     """ACK, protocol 2 (HDLC), the baud rate, mode 2 (binary)."""
     character = next(name for name, value in _BAUD.items() if value == baud)
-    return f"\x062{character}2\r\n".encode("ascii")
+    return with_parity(f"\x062{character}2\r\n".encode("ascii"))
+
+
+def with_parity(data: bytes) -> bytes:
+    """Seven-bit characters with their even parity bit on top."""
+    return bytes(byte | (byte.bit_count() & 1) << 7 for byte in data)
 
 
 async def sign_on(link: SerialLink, mode: ModeE, where: str) -> int:

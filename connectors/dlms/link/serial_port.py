@@ -61,14 +61,14 @@ class SerialPortLink:
         """
         try:
             port = serial.Serial(device, timeout=0, write_timeout=0, exclusive=True, **_settings(parameters))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, termios.error) as error:
             raise _refusal(device, parameters, error) from error
         try:
             fcntl.ioctl(port.fileno(), termios.TIOCEXCL)
             if parameters.rs485 is not None:
                 high = parameters.rs485 == "rts-high"
                 port.rs485_mode = rs485.RS485Settings(rts_level_for_tx=high, rts_level_for_rx=not high)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, termios.error) as error:
             port.close()
             raise MeterError(
                 ErrorKind.CONNECT,
@@ -112,7 +112,7 @@ class SerialPortLink:
                 await asyncio.sleep(DRAIN_LOOK)
             self._inbox.check()
             self._port.apply_settings(_settings(parameters))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, termios.error) as error:
             raise _refusal(self._device, parameters, error) from error
         self._inbox.clear()
 
@@ -181,7 +181,7 @@ def _settings(parameters: SerialParameters) -> dict[str, object]:
 
 
 def _refusal(device: str, parameters: SerialParameters, error: Exception) -> MeterError:
-    number = error.errno if isinstance(error, OSError) else None
+    number = _number(error)
     if number in (errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK):
         return MeterError(
             ErrorKind.CONNECT,
@@ -198,6 +198,17 @@ def _refusal(device: str, parameters: SerialParameters, error: Exception) -> Met
     else:
         what, remedy = f"cannot open {device}: {error}", "check the adapter and its driver (dmesg)"
     return MeterError(ErrorKind.CONNECT, what, remedy)
+
+
+def _number(error: BaseException | None) -> int | None:
+    """The system's error number, which pyserial does not always hand on."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None:
+            return error.errno
+        if isinstance(error, termios.error):
+            return int(error.args[0])
+        error = error.__context__
+    return None
 
 
 def _group(device: str) -> str:
