@@ -10,17 +10,22 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import reading
+from bench import line, reading
 from bench.measure import Row, spread
 
 
-def main(rounds: Annotated[int, typer.Option(min=1, help="Pairs of runs per row.")] = 5) -> None:
+def main(
+    rounds: Annotated[int, typer.Option(min=1, help="Pairs of runs per row.")] = 5,
+    line_seconds: Annotated[float, typer.Option(min=10, help="How long the shared line is watched.")] = 60.0,
+) -> None:
     """Measure this project against its rivals, side by side on this machine, as ratios with their spread."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     table = Table("what", "ours per s", "rival", "rival per s", "speed ratio", "CPU ratio", title="median (range) of pairs of runs")
+    console = Console(width=160)
     for row in reading.rows(rounds):
         _add(table, row)
-    Console(width=160).print(table)
+    console.print(table)
+    console.print("\n".join(line.measure(line_seconds).explained()), highlight=False)
 
 
 def _add(table: Table, row: Row) -> None:

@@ -68,6 +68,7 @@ class Line:
         self._refusal: MeterError | None = None
         self._refused_at = self._closed_at = float("-inf")
         self._heard = False
+        self._look: asyncio.TimerHandle | None = None
         self._silent_turns = 0
         self._hurried = False
         self._log = log.bind(line=name)
@@ -158,7 +159,8 @@ class Line:
         while self._current is None:
             member = self._turns.next(_now())
             if member is None:
-                return  # nobody waits, or only those who failed: the end of the next turn looks again
+                self._look_again()
+                return
             assert isinstance(member, LineMember)
             granted = self._granted.get(member)
             if granted is None or granted.done():
@@ -168,6 +170,15 @@ class Line:
             if self._open is not None:
                 self._open.inbox.clear()
             granted.set_result(None)
+
+    def _look_again(self) -> None:
+        """Come back for those who are held back, when nobody else does before."""
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        wait = self._turns.look_again_in(_now())
+        if wait is not None:
+            self._look = asyncio.get_running_loop().call_later(wait + 0.001, self._give)
 
     def _is_suspect(self, meter: MeterSettings) -> bool:
         return self._silent_turns >= SILENT_TURNS and not meter.address.is_serial_port
@@ -243,8 +254,8 @@ class LineMember:
         if failing:
             raise MeterError(
                 ErrorKind.TIMEOUT,
-                f"{waited}: it does not answer, and the line is busy with meters that do",
-                "correct its address or supply, or take it out; it is tried again now and then",
+                f"{waited}: it did not answer, and may take only a small part of the line's time from the meters that do",
+                "check its address and supply, or take it out; it is tried again now and then",
             )
         raise MeterError(
             ErrorKind.TIMEOUT,

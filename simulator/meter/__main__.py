@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 import typer
@@ -15,9 +16,16 @@ from simulator.meter.behaviour import NAMED, Behaviour
 from simulator.meter.client_access import ClientAccess, client_access
 from simulator.meter.config import PUBLIC_CLIENT, MeterConfig
 from simulator.meter.installation import Installation
+from simulator.meter.line_timing import LineTiming
 from simulator.meter.options import parse_options
 from simulator.meter.profiles import PROFILES
+from simulator.meter.sign_on import SignOnConfig
 from simulator.meter.sim_url import password_bytes
+
+FIRST_ON_A_LINE = 17
+"""Physical HDLC address of the first meter on a line; the others count up."""
+
+Link = Literal["tcp", "udp", "pty", "mode-e", "line-pty", "line-tcp"]
 
 
 def main(
@@ -31,6 +39,16 @@ def main(
     security_suite: Annotated[int, typer.Option(help="0, 1 or 2.")] = 0,
     security_policy: Annotated[str, typer.Option(help="none, authentication, encryption or authenticated-encryption.")] = "none",
     client_system_title: Annotated[str, typer.Option(help="The only one the client may have, hexadecimal; empty takes any.")] = "",
+    link: Annotated[
+        Link,
+        typer.Option(
+            help="How they are reached: tcp or udp (wrapper), a port each; pty or mode-e (optical port), a pseudo terminal each; "
+            "line-pty or line-tcp, all on one line behind a pseudo terminal or a converter."
+        ),
+    ] = "tcp",
+    baud: Annotated[int, typer.Option(min=300, help="Baud rate of lines and pseudo terminals.")] = 9600,
+    turnaround: Annotated[float, typer.Option(min=0.0, help="Seconds from request to reply on lines and pseudo terminals.")] = 0.03,
+    silent: Annotated[int, typer.Option(min=0, help="How many of the meters, the first ones, answer nothing.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the first meter, the others count up.")] = 1,
     behaviour: Annotated[str, typer.Option(help=f"Named behaviour: {', '.join(NAMED)}.")] = "honest",
     option: Annotated[list[str], typer.Option(help="Any other option of a sim:// url, key=value; may be repeated.")] = [],  # noqa: B006
@@ -40,6 +58,7 @@ def main(
 
     Secrets are environment variables: METER_PASSWORD (password or HLS secret; where it is set, --authentication is low unless
     said otherwise), METER_BLOCK_CIPHER_KEY and METER_AUTHENTICATION_KEY (hexadecimal). The public client 16 is served besides.
+    Meters on a line have the HDLC addresses (server_physical) 17, 18 and so on.
     """
     try:
         options = parse_options(profile, {**dict(_key_and_value(text) for text in option), "behaviour": behaviour})
@@ -49,14 +68,20 @@ def main(
         clients = {PUBLIC_CLIENT: ClientAccess(), client_sap: access}
         shared: dict[str, Any] = {"framing": framing, "clients": clients, **options.config}
         meters = [
-            (MeterConfig(**{"id": f"meter-{number + 1}", "seed": seed + number, **shared}), Behaviour(**options.behaviour))
+            (
+                MeterConfig(**{"id": f"meter-{number + 1}", "seed": seed + number, **_place(link, number), **shared}),
+                Behaviour(**{**options.behaviour, **({"silent": True} if number < silent else {})}),
+            )
             for number in range(count)
         ]
     except ValueError as problem:
         typer.echo(str(problem), err=True)
         raise typer.Exit(2) from None
     try:
-        asyncio.run(_serve(meters, host, port, stats_file))
+        asyncio.run(_serve(meters, link, LineTiming(baud, turnaround=turnaround), host, port, stats_file))
+    except ValueError as problem:
+        typer.echo(str(problem), err=True)
+        raise typer.Exit(2) from None
     except OSError as problem:
         typer.echo(f"{problem}; choose another --port, or 0 for free ones", err=True)
         raise typer.Exit(1) from None
@@ -79,6 +104,10 @@ def _hexadecimal(name: str, text: str) -> bytes:
         raise ValueError(f"{name} is not possible; write pairs of hexadecimal digits") from None
 
 
+def _place(link: Link, number: int) -> dict[str, Any]:
+    return {"server_physical": FIRST_ON_A_LINE + number} if link.startswith("line") else {}
+
+
 def _key_and_value(text: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not separator:
@@ -86,7 +115,9 @@ def _key_and_value(text: str) -> tuple[str, str]:
     return key, value
 
 
-async def _serve(meters: list[tuple[MeterConfig, Behaviour]], host: str, port: int, stats_file: Path | None) -> None:
+async def _serve(
+    meters: list[tuple[MeterConfig, Behaviour]], link: Link, timing: LineTiming, host: str, port: int, stats_file: Path | None
+) -> None:
     installation = Installation()
 
     def write_statistics() -> None:
@@ -99,13 +130,31 @@ async def _serve(meters: list[tuple[MeterConfig, Behaviour]], host: str, port: i
         loop.add_signal_handler(number, stopped.set)
     loop.add_signal_handler(signal.SIGUSR1, write_statistics)
     try:
-        for offset, (config, behaviour) in enumerate(meters):
-            address = await installation.start(config, behaviour, host, port + offset if port else 0)
+        async for config, address in _started(installation, meters, link, timing, host, port):
             typer.echo(f"{config.id} {address}")
         await stopped.wait()
     finally:
         write_statistics()
         await installation.stop()
+
+
+async def _started(
+    installation: Installation, meters: list[tuple[MeterConfig, Behaviour]], link: Link, timing: LineTiming, host: str, port: int
+) -> AsyncIterator[tuple[MeterConfig, str]]:
+    """Start the meters one by one, or all on their line; each with its address."""
+    if link == "line-pty" or link == "line-tcp":
+        on_pty = link == "line-pty"
+        address = await (installation.start_line(meters, timing) if on_pty else installation.start_converter(meters, timing, host, port))
+        for config, _ in meters:
+            yield config, address
+        return
+    for offset, (config, behaviour) in enumerate(meters):
+        if link == "tcp" or link == "udp":
+            address = str(await installation.start(config, behaviour, host, port + offset if port else 0, link))
+        else:
+            sign_on = SignOnConfig() if link == "mode-e" else None
+            address = await installation.start_line([(config, behaviour)], timing, sign_on)
+        yield config, address
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ class UdpMeter(VirtualMeter):
         """
         loop = asyncio.get_running_loop()
         self._transport, _ = await loop.create_datagram_endpoint(lambda: _Endpoint(self), local_addr=(host, port))
-        self.address = Address(*self._transport.get_extra_info("sockname")[:2], "udp")
+        bound, number = self._transport.get_extra_info("sockname")[:2]
+        self.address = Address(bound, number, "udp")
         return self.address
 
     async def stop(self) -> None:

@@ -78,21 +78,28 @@ class TelnetReader:
         plain = bytearray()
         for byte in data:
             if not self._command and byte != IAC:
-                (plain if self._content is None else self._content).append(byte)
+                self._add(byte, plain)
                 continue
             self._command.append(byte)
             item = self._completed()
             if isinstance(item, int):
-                (plain if self._content is None else self._content).append(item)
+                self._add(item, plain)
             elif item is not None:
                 if plain:
                     yield bytes(plain)
                     plain.clear()
                 yield item
-            if self._content is not None and len(self._content) > _LONGEST_SUBNEGOTIATION:
-                self._content = None
         if plain:
             yield bytes(plain)
+
+    def _add(self, byte: int, plain: bytearray) -> None:
+        """A byte of data, or of a subnegotiation; one without end is given up."""
+        if self._content is None:
+            plain.append(byte)
+            return
+        self._content.append(byte)
+        if len(self._content) > _LONGEST_SUBNEGOTIATION:
+            self._content = None
 
     def _completed(self) -> int | Negotiation | Subnegotiation | None:
         """What the command collected so far is, once it is complete: a data byte 255, or one of the two others."""
