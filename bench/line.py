@@ -11,6 +11,7 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import pairwise
 
 from connectors.dlms.line import join_line
 from connectors.dlms.plan import plan_reads
@@ -27,6 +28,8 @@ from simulator.meter.line_timing import LineRecord, LineTiming
 METERS = 8
 DEAD = (2, 5)
 FIRST_ADDRESS = 17
+SILENCE = 0.2
+"""Seconds: a longer gap on the line is a wait for a meter that does not answer."""
 REGISTERS = ["32.7.0", "31.7.0", "14.7.0", "1.7.0", "1.8.0"]
 
 
@@ -38,7 +41,13 @@ class Occupancy:
     record: LineRecord
     seconds: float
     cycles: Counter[str]
-    vain: float
+
+    @property
+    def vain(self) -> float:
+        """Seconds of silences that no living meter causes."""
+        spans = self.record.spans
+        gaps = (later[0] - earlier[1] for earlier, later in pairwise(spans))
+        return sum(gap for gap in gaps if gap > SILENCE)
 
     @property
     def busy(self) -> float:
@@ -51,12 +60,13 @@ class Occupancy:
         carried = record.request_bytes + record.reply_bytes
         living = [self.cycles[f"m{number}"] for number in range(METERS) if number not in DEAD]
         return [
-            f"line occupancy: {METERS} meters on one line at {timing.baud} baud, {len(DEAD)} of them dead, {len(REGISTERS)} registers per cycle",
+            f"line occupancy: {METERS} meters on one line at {timing.baud} baud, {len(DEAD)} dead, {len(REGISTERS)} registers per cycle",
             f"  bytes         {record.request_bytes} in {record.requests} requests + {record.reply_bytes} in {record.replies} replies"
             f" = {carried} x {timing.bits_per_byte:g} bits / {timing.baud} baud = {carried * timing.byte_time:.2f} s",
             f"  turnarounds   {record.replies} replies x {timing.turnaround * 1000:g} ms = {record.replies * timing.turnaround:.2f} s",
             f"  busy          {self.busy:.2f} s of the {self.seconds:.2f} s measured = {self.busy / self.seconds:.1%}",
-            f"  the dead      {self.vain:.2f} s in their turns ({self.vain / self.seconds:.1%}); without them {self.busy / (self.seconds - self.vain):.1%}",
+            f"  the dead      {self.vain:.2f} s of silence in their turns = {self.vain / self.seconds:.1%}; of the time the living had, the line was"
+            f" busy {self.busy / (self.seconds - self.vain):.1%}",
             f"  cycles        {sum(living)} of living meters, each {min(living)} to {max(living)}; {record.overlaps} requests into a reply",
         ]
 
@@ -74,23 +84,21 @@ async def _measure(seconds: float) -> Occupancy:
     ]
     address = await installation.start_line(configs, timing)
     loop = asyncio.get_running_loop()
-    until, cycles, vain = loop.time() + seconds, Counter[str](), 0.0
+    until, cycles = loop.time() + seconds, Counter[str]()
 
     async def read(poll: MeterPoll, name: str) -> None:
-        nonlocal vain
         while loop.time() < until:
             cycle = await poll.cycle(datetime.now(timezone.utc))
             if cycle.outcome is Outcome.OK:
                 cycles[name] += 1
             else:
-                vain += cycle.duration
                 await asyncio.sleep(1.0)
 
     polls = {config.id: _poll(config.id, config.server_physical, address) for config, _ in configs}
     tasks = [asyncio.ensure_future(read(poll, name)) for name, poll in polls.items()]
     await asyncio.sleep(seconds)
     record = installation.lines[address].record
-    result = Occupancy(timing, LineRecord(**{**vars(record), "spans": list(record.spans)}), seconds, cycles.copy(), vain)
+    result = Occupancy(timing, LineRecord(**{**vars(record), "spans": list(record.spans)}), seconds, cycles.copy())
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

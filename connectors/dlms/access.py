@@ -43,7 +43,7 @@ class Access(Protocol):
         ...
 
     def answer_limit(self, limit: float) -> float:
-        """Seconds to wait for a sign of life of the meter, at most `limit`."""
+        """Seconds to wait for the first sign of life of the meter, at most `limit`."""
         ...
 
     def stop(self) -> None:

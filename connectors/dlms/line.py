@@ -29,8 +29,9 @@ REFUSAL_KEPT = 5.0
 SILENT_TURNS = 2
 """Turns in a row without a single byte after which a network link is opened anew: it may be dead without knowing it."""
 
-FIRST_PATIENCE = {"serial": 1.0, "rfc2217": 1.5, "tcp": 1.5}
-"""Seconds for the first sign of life of a meter while others wait; doubled with each failure, up to `exchange_timeout`."""
+FIRST_PATIENCE = {"serial": 0.5, "rfc2217": 1.0, "tcp": 1.0}
+"""Seconds for the answer to SNRM, which a meter gives without thinking, while others share the line; doubled with each
+failure, up to `exchange_timeout`."""
 
 HURRY = 0.4
 """Seconds of silence that end a turn when the pipeline stops: the others want to say goodbye too."""
@@ -277,7 +278,9 @@ class LineMember:
 
     def answer_limit(self, limit: float) -> float:
         """Short at first while others share the line, doubled with each failure up to `limit`."""
-        first = FIRST_PATIENCE.get(self._meter.address.scheme, limit) if self._line.count > 1 else limit
+        if self._line.count == 1 or self._meter.framing == "wrapper":
+            return limit
+        first = FIRST_PATIENCE.get(self._meter.address.scheme, limit)
         return min(limit, first * 2.0 ** min(self._failures, 20))
 
     def stop(self) -> None:

@@ -107,9 +107,11 @@ class Session:
         self._link = await self._access.open(address)
         timer = ReplyTimer(self._access.answer_limit(self._meter.exchange_timeout))
         try:
-            opening = self._conversation.open()
+            opening, what = self._conversation.open(), "the association request"
             limits = (
-                await self._exchange(opening, (Associated,), "the association request", timer) if opening else self._conversation.limits
+                await self._exchange(opening, (Associated,), what, timer, self._meter.exchange_timeout)
+                if opening
+                else self._conversation.limits
             )
         except MeterError as error:
             if error.kind is not ErrorKind.LINK_LOST:
@@ -212,7 +214,10 @@ class Session:
                 await link.write(self._traced(farewell, sent=True))
                 await self._wait_for(link, (Disconnected,), patience)
 
-    async def _exchange(self, request: bytes, wanted: tuple[type[Event], ...], what: str, timer: ReplyTimer) -> Event:
+    async def _exchange(
+        self, request: bytes, wanted: tuple[type[Event], ...], what: str, timer: ReplyTimer, later: float | None = None
+    ) -> Event:
+        """Send `request` until a wanted event comes; `later` is the patience after the first sign of life, where it is another."""
         assert self._link is not None
         data = request
         begun = _now()
@@ -226,7 +231,7 @@ class Session:
             self._sent += 1
             await self._link.write(self._traced(data, sent=True))
             try:
-                reply = await self._wait_for(self._link, wanted, timer.patience(attempt))
+                reply = await self._wait_for(self._link, wanted, timer.patience(attempt), later)
             except asyncio.TimeoutError:
                 continue
             self._last_used = _now()
@@ -243,7 +248,7 @@ class Session:
             "never answered: check client_sap, server_logical, server_physical and framing; sometimes does: line and exchange_timeout",
         )
 
-    async def _wait_for(self, link: Link, wanted: tuple[type[Event], ...], patience: float) -> Event:
+    async def _wait_for(self, link: Link, wanted: tuple[type[Event], ...], patience: float, later: float | None = None) -> Event:
         """The first wanted event; what the protocol wants sent on the way is sent, and gives the meter a new deadline."""
         deadline = _now() + patience
         while True:
@@ -255,9 +260,9 @@ class Session:
                     reply = event
                 elif isinstance(event, Transmit):
                     await link.write(self._traced(event.data, sent=True))
-                    deadline = _now() + patience
+                    deadline = _now() + (later or patience)
                 elif isinstance(event, Progressed):
-                    deadline = _now() + patience
+                    deadline = _now() + (later or patience)
                 elif isinstance(event, Discarded):
                     self._discarded += event.count
                     self._discard_reason = event.reason

@@ -30,16 +30,17 @@ class _Waiting:
 class Turns:
     """The order of turns of one line; `Hashable` members, times in seconds of any monotonic clock."""
 
-    def __init__(self, now: float = 0.0) -> None:
+    def __init__(self) -> None:
         self._waiting: dict[Hashable, _Waiting] = {}
         self._last: dict[Hashable, int] = {}
         self._given = 0
         self._asked = 0
         self._healthy: set[Hashable] = set()
+        self._failed: set[Hashable] = set()
         self._current: Hashable | None = None
         self._saved = 0.0
-        self._saved_at = now
-        self._began = now
+        self._saved_at: float | None = None
+        self._began = 0.0
 
     def wait(self, member: Hashable, failing: bool) -> None:
         """`member` wants a turn. Giving up and coming again does not cost its place."""
@@ -55,6 +56,7 @@ class Turns:
         self.give_up(member)
         self._last.pop(member, None)
         self._healthy.discard(member)
+        self._failed.discard(member)
 
     def next(self, now: float) -> Hashable | None:
         """Who has the turn now; it does not wait any more. None where nobody may begin yet."""
@@ -79,11 +81,13 @@ class Turns:
         """The turn is over, and brought something or not."""
         self._save(now)
         if answered:
-            if self._current not in self._healthy:
+            if self._current in self._failed:
                 self._saved = max(self._saved, 0.0)
+            self._failed.discard(self._current)
             self._healthy.add(self._current)
             return
         self._healthy.discard(self._current)
+        self._failed.add(self._current)
         self._saved = max(self._saved - (now - self._began), -MOST_OWED) if self._healthy else 0.0
 
     def _held_back(self) -> bool:
@@ -91,5 +95,6 @@ class Turns:
         return self._saved < 0.0 and bool(self._healthy)
 
     def _save(self, now: float) -> None:
-        self._saved = min(MOST_SAVED, self._saved + VAIN_SHARE * max(0.0, now - self._saved_at))
+        passed = 0.0 if self._saved_at is None else max(0.0, now - self._saved_at)
+        self._saved = min(MOST_SAVED, self._saved + VAIN_SHARE * passed)
         self._saved_at = now

@@ -109,7 +109,11 @@ class Installation:
     def statistics(self) -> dict[str, Any]:
         """All counters by meter id, and what was on each line by its address, as plain data for JSON."""
         meters = {id_: meter.counters.as_dict() for id_, meter in self._meters.items()}
-        return {**meters, **{address: line.record.as_dict() for address, (line, _) in self._lines.items()}}
+        lines = {
+            address: {**line.record.as_dict(), "connections": port.connections, "rejected": port.rejected}
+            for address, (line, port) in self._lines.items()
+        }
+        return {**meters, **lines}
 
     def _running(self, address: str, line: SharedLine, port: PtyPort | ConverterPort) -> str:
         self._meters.update(line.meters)

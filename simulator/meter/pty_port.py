@@ -27,6 +27,8 @@ class PtyPort:
         self._link = link
         self._master = self._slave = -1
         self.path = ""
+        self.connections = 1
+        self.rejected = 0
 
     @property
     def baud(self) -> int | None:

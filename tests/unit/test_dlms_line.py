@@ -313,7 +313,7 @@ def test_a_meter_on_a_line_is_waited_for_briefly_at_first_and_longer_each_time()
     for failures in range(5):
         member._failures = failures
         limits.append(member.answer_limit(8.0))
-    assert limits == [1.5, 3.0, 6.0, 8.0, 8.0]
+    assert limits == [1.0, 2.0, 4.0, 8.0, 8.0]
 
 
 def test_the_gate_lets_no_more_through_than_it_should_and_in_order() -> None:
