@@ -65,8 +65,8 @@ class Occupancy:
             f" = {carried} x {timing.bits_per_byte:g} bits / {timing.baud} baud = {carried * timing.byte_time:.2f} s",
             f"  turnarounds   {record.replies} replies x {timing.turnaround * 1000:g} ms = {record.replies * timing.turnaround:.2f} s",
             f"  busy          {self.busy:.2f} s of the {self.seconds:.2f} s measured = {self.busy / self.seconds:.1%}",
-            f"  the dead      {self.vain:.2f} s of silence in their turns = {self.vain / self.seconds:.1%}; of the time the living had, the line was"
-            f" busy {self.busy / (self.seconds - self.vain):.1%}",
+            f"  the dead      {self.vain:.2f} s of silence in their turns = {self.vain / self.seconds:.1%};"
+            f" of the time the living had, the line was busy {self.busy / (self.seconds - self.vain):.1%}",
             f"  cycles        {sum(living)} of living meters, each {min(living)} to {max(living)}; {record.overlaps} requests into a reply",
         ]
 
