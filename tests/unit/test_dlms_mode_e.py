@@ -106,6 +106,11 @@ def test_a_meter_that_sleeps_through_the_first_request_and_confirms_nothing_is_o
     assert port.written == [request_message()] * 2 + [acknowledgement(2400)]
 
 
+def test_a_meter_that_does_not_announce_mode_e_but_confirms_it_is_opened() -> None:
+    port = OpticalPort(b"/GRX0\r\n", acknowledgement(300))
+    assert asyncio.run(sign_on(port, ModeE(), "here")) == 300
+
+
 @pytest.mark.parametrize(
     ("answers", "kind", "what"),
     [

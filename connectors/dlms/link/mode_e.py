@@ -80,17 +80,18 @@ async def sign_on(link: SerialLink, mode: ModeE, where: str) -> int:
     :raises MeterError: TIMEOUT when no meter answers, REFUSED when it does not know mode E, PROTOCOL when it babbles.
     """
     meter = await _identified(link, mode.device_address, where)
-    if not meter.mode_e:
+    baud = chosen_baud(meter.baud, mode.max_baud)
+    message = acknowledgement(baud)
+    await link.write(message)
+    # The meter repeats the acknowledgement at the old baud rate before it changes. Some change without a word, and some
+    # know mode E without saying so in their identification: one of the two has to be there.
+    heard = await _collect(link, lambda data: _plain(message) in _plain(data), REACTION + _on_the_line(2 * len(message)))
+    if not meter.mode_e and _plain(message) not in _plain(heard):
         raise MeterError(
             ErrorKind.REFUSED,
             f"the meter at {where} ({meter.maker} {meter.type}) does not know mode E",
             "it may speak HDLC without a handshake: leave handshake out and write its baud rate",
         )
-    baud = chosen_baud(meter.baud, mode.max_baud)
-    message = acknowledgement(baud)
-    await link.write(message)
-    # The meter repeats the acknowledgement at the old baud rate before it changes; some change without a word.
-    await _collect(link, lambda data: _plain(message) in _plain(data), REACTION + _on_the_line(2 * len(message)))
     await link.configure(SerialParameters(baud=baud))
     return baud
 
