@@ -8,7 +8,7 @@ carried something. Waiting for the dead is counted against us, although no clien
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import pairwise
@@ -98,7 +98,7 @@ async def _measure(seconds: float) -> Occupancy:
     tasks = [asyncio.ensure_future(read(poll, name)) for name, poll in polls.items()]
     await asyncio.sleep(seconds)
     record = installation.lines[address].record
-    result = Occupancy(timing, LineRecord(**{**vars(record), "spans": list(record.spans)}), seconds, cycles.copy())
+    result = Occupancy(timing, LineRecord(**{**vars(record), "spans": deque(record.spans)}), seconds, cycles.copy())
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

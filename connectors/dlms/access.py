@@ -90,11 +90,13 @@ class OwnConnection:
         self._waiting = asyncio.ensure_future(self._gate.enter())
         if self._stopping:
             self._waiting.cancel()
-        done, _ = await asyncio.wait({self._waiting}, timeout=patience)
-        if done and not self._waiting.cancelled():
-            self._admitted = True
+        try:
+            await asyncio.wait({self._waiting}, timeout=patience)
+        finally:
+            self._admitted = self._waiting.done() and not self._waiting.cancelled()
+            self._waiting.cancel()
+        if self._admitted:
             return
-        self._waiting.cancel()
         if self._stopping:
             raise stopping()
         raise MeterError(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
+
+SPANS_KEPT = 100_000
+"""Entries of `LineRecord.spans`; the oldest are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class LineTiming:
 
 @dataclass
 class LineRecord:
-    """What was on the line since its start or the last `reset`.
+    """What was on the line since its start.
 
     :arg requests: bursts of bytes from the client.
     :arg request_bytes: bytes in them.
@@ -44,11 +48,7 @@ class LineRecord:
     reply_bytes: int = 0
     overlaps: int = 0
     wrong_baud: int = 0
-    spans: list[tuple[float, float]] = field(default_factory=list)
-
-    def reset(self) -> None:
-        """Begin anew."""
-        self.__init__()  # type: ignore[misc]
+    spans: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=SPANS_KEPT))
 
     def busy(self) -> float:
         """Seconds in which the line carried something, or a meter took its turnaround time."""

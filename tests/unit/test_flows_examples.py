@@ -13,7 +13,9 @@ from model.stop import Stop
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(("name", "meters"), [("pipeline.yaml", 5), ("examples/one-meter.yaml", 1), ("examples/fleet.yaml", 5)])
+@pytest.mark.parametrize(
+    ("name", "meters"), [("pipeline.yaml", 5), ("examples/one-meter.yaml", 1), ("examples/fleet.yaml", 5), ("examples/serial-line.yaml", 4)]
+)
 def test_the_files_that_come_with_the_project_load_and_build(name, meters):
     loaded = load(ROOT / name, installed_node_types(), {"TB_TOKEN": "secret"}, check_virtual_meter)
     flow = build(loaded, Stop(), lambda _meter, connect: connect, lambda url: url)

@@ -155,9 +155,8 @@ class Rfc2217Link:
                 self._answers[item.content[1] - ANSWER] = item.content[2:]
         elif item.verb in (DO, WILL) and item.option not in _OURS:
             await self._send(negotiate(WONT if item.verb == DO else DONT, item.option))
-        elif item.verb in (DONT, WONT) and item.option == COM_PORT:
-            # Either may be said about the direction that is not used: only a port that never answers is refused.
-            self._refused = item.verb == DONT
+        elif item.verb == DONT and item.option == COM_PORT:
+            self._refused = True
         self._heard.set()
 
 

@@ -186,7 +186,7 @@ def _refusal(device: str, parameters: SerialParameters, error: Exception) -> Met
         return MeterError(
             ErrorKind.CONNECT,
             f"the serial port {device} already belongs to {owner_of(device)}",
-            "one program at a time can own a serial port: stop the other one, or read all meters of this port in one pipeline",
+            "a serial port has one owner: stop the other program, and write the same connect for all meters of this port",
         )
     if number == errno.ENOENT:
         what, remedy = f"there is no serial port {device}", "check the name (ls /dev/serial/by-id) and that the adapter is plugged in"
