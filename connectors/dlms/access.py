@@ -46,6 +46,10 @@ class Access(Protocol):
         """Seconds to wait for the first sign of life of the meter, at most `limit`."""
         ...
 
+    def turn_limit(self, interval: float) -> float:
+        """Seconds that a turn may take of a meter that is due every `interval` seconds."""
+        ...
+
     def stop(self) -> None:
         """Wait for nothing any more: `begin` raises, and no turn lasts much longer."""
         ...
@@ -128,6 +132,10 @@ class OwnConnection:
     def answer_limit(self, limit: float) -> float:
         """All the time the settings allow: nobody else waits."""
         return limit
+
+    def turn_limit(self, interval: float) -> float:
+        """All the time until the next one is due."""
+        return interval
 
     def stop(self) -> None:
         """Wait for nothing any more."""

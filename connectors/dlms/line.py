@@ -283,6 +283,10 @@ class LineMember:
         first = FIRST_PATIENCE.get(self._meter.address.scheme, limit)
         return min(limit, first * 2.0 ** min(self._failures, 20))
 
+    def turn_limit(self, interval: float) -> float:
+        """An equal part of the time: a meter that gets nowhere must not hold up the others for a whole interval."""
+        return interval / self._line.count
+
     def stop(self) -> None:
         """Wait for nothing any more, and hurry whoever has the turn."""
         self._stopping = True

@@ -92,8 +92,9 @@ class MeterPoll:
         if wait > 0 and self._fault is not None:
             what = f"left alone for {wait:.0f} s more after: {self._fault.what}"
             return failed_cycle(self._meter.id, due, utc_now(), ReadError(None, self._fault.kind, what, self._fault.remedy))
+        patience = max(TURN_PATIENCE * self._interval, self._timeout())
         try:
-            await self._access.begin(max(TURN_PATIENCE * self._interval, self._timeout()), failing=self._fault is not None)
+            await self._access.begin(patience, failing=self._fault is not None)
         except MeterError as fault:
             return failed_cycle(self._meter.id, due, utc_now(), ReadError(None, fault.kind, fault.what, fault.remedy))
         answered = False
@@ -143,7 +144,9 @@ class MeterPoll:
         await self._access.leave()
 
     def _timeout(self) -> float:
-        return self._meter.cycle_timeout or max(self._interval, SHORTEST_CYCLE_TIMEOUT)
+        if self._meter.cycle_timeout is not None:
+            return self._meter.cycle_timeout
+        return max(self._access.turn_limit(self._interval), SHORTEST_CYCLE_TIMEOUT, 2 * self._meter.connect_timeout)
 
     async def _guarded(self, attempt: _Attempt) -> MeterError | None:
         timeout = self._timeout()

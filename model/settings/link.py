@@ -53,7 +53,8 @@ class LinkSettings(Settings):
     retries: int = Field(default=1, ge=0, le=10, description="How often a request is sent again before the link is opened anew.")
     cycle_timeout: Duration | None = Field(
         default=None,
-        description="Longest time for one cycle; the interval, but at least 30 s, where left out.",
+        description="Longest time for one cycle; the interval (on a shared line divided by its meters), but at least 30 s "
+        "and twice connect_timeout, where left out.",
     )
     backoff_min: Duration = Field(default=5.0, description="First wait before connecting again after a failure.")
     backoff_max: Duration = Field(default=300.0, description="Longest wait before connecting again.")

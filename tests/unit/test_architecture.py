@@ -21,6 +21,7 @@ EXCEPTIONS = {("flows/embedded.py", "simulator")}
 LIBRARY_FENCES = {
     "gurux_dlms": {"connectors/dlms/apdu"},
     "paho": {"connectors/thingsboard"},
+    "serial": {"connectors/dlms/link"},
     "sqlite3": {"connectors", "simulator/thingsboard"},
 }
 

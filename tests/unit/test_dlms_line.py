@@ -369,3 +369,12 @@ def test_a_fleet_without_a_free_connection_says_so() -> None:
         assert gate.open == 0
 
     asyncio.run(run())
+
+
+def test_a_turn_may_last_its_share_of_the_interval() -> None:
+    line = Line("tcp://192.0.2.1:1", None)
+    members = [member_of(line, number) for number in range(4)]
+    assert members[0].turn_limit(900.0) == 225.0
+    assert (
+        OwnConnection(MeterSettings.model_validate({"id": "a", "connect": "tcp://192.0.2.1:9", "template": "t"})).turn_limit(900.0) == 900.0
+    )
