@@ -24,7 +24,7 @@ FULL_PAUSE = 1.0
 _OVERRUN = ReadError(
     None,
     ErrorKind.TIMEOUT,
-    "skipped: the cycle before was still running",
+    "skipped: the cycle before was still running, or waiting for its turn on a shared line",
     "lengthen interval or read fewer attributes: this meter or its line is slower than its schedule",
 )
 

@@ -222,13 +222,13 @@ def test_the_port_is_closed_to_others_while_a_meter_is_read_through_it(meters: B
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("confirms", [True, False])
-@pytest.mark.parametrize(("options", "baud"), [("", 19200), ("&max_baud=9600", 9600), ("&address=12345678", 19200)])
+@pytest.mark.parametrize(
+    ("options", "baud", "confirms"),
+    [("", 19200, True), ("", 19200, False), ("&max_baud=9600", 9600, True), ("&address=12345678", 19200, True)],
+)
 def test_an_optical_port_signs_on_in_mode_e_and_changes_its_baud_rate(
     meters: BackgroundMeters, options: str, baud: int, confirms: bool
 ) -> None:
-    if not confirms and options:
-        pytest.skip("one case of a meter that does not confirm is enough")
     sign_on = SignOnConfig("SIM6\\2MODE-E", address="12345678", confirms=confirms)
     address = meters.start_line([(MeterConfig("m"), Behaviour())], LineTiming(baud=300, turnaround=0.02), sign_on)
     cycles = read(address + options, 2)
