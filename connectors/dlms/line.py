@@ -83,6 +83,10 @@ class Line:
         """Meters on the line that this process reads."""
         return len(self._members)
 
+    def has_twin(self, member: LineMember) -> bool:
+        """Whether two meters of the line have one HDLC station."""
+        return any(other is not member and other.station == member.station for other in self._members)
+
     async def begin(self, member: LineMember, patience: float, failing: bool) -> bool:
         """Wait for the turn; False when it did not come in time."""
         granted = asyncio.get_running_loop().create_future()
@@ -237,8 +241,13 @@ class LineMember:
 
     @property
     def crowded(self) -> bool:
-        """Never: what is kept open between cycles, the line, is everybody's."""
-        return False
+        """Whether another meter is behind the same HDLC station, as behind a gateway: a station has one association with a client."""
+        return self._line.has_twin(self)
+
+    @property
+    def station(self) -> tuple[int, int, int]:
+        """Who speaks to whom on the line: client, logical and physical address."""
+        return self._meter.client_sap, self._meter.server_logical, self._meter.server_physical
 
     async def begin(self, patience: float, failing: bool) -> None:
         """Wait for the turn on the line.

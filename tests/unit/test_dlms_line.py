@@ -378,3 +378,9 @@ def test_a_turn_may_last_its_share_of_the_interval() -> None:
     assert (
         OwnConnection(MeterSettings.model_validate({"id": "a", "connect": "tcp://192.0.2.1:9", "template": "t"})).turn_limit(900.0) == 900.0
     )
+
+
+def test_meters_behind_one_station_do_not_keep_their_associations_from_each_other() -> None:
+    line = Line("tcp://192.0.2.1:1", None)
+    first, second, other = member_of(line, 1), member_of(line, 1, id="twin"), member_of(line, 2)
+    assert (first.crowded, second.crowded, other.crowded) == (True, True, False)
