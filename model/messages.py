@@ -54,6 +54,38 @@ class ErrorKind(str, Enum):
     """The attribute was answered with a type or a content that cannot be rendered."""
     NO_VALUE = "no-value"
     """The attribute was answered with null-data."""
+    SECURITY = "security"
+    """What arrived was not authentic, or the meter could not prove who it is. Concerns the cycle."""
+    COUNTER = "counter"
+    """The meter refuses our invocation counter, and reading the meter's own counter did not help. Concerns the cycle."""
+
+
+class Violation(str, Enum):
+    """What was wrong with bytes that claimed to come from a meter and were not believed."""
+
+    WRONG_TAG = "wrong-tag"
+    """The authentication tag does not fit: forged, damaged, or made with other keys."""
+    FOREIGN_TITLE = "foreign-title"
+    """Sent by a system title that is not the meter's."""
+    OLD_COUNTER = "old-counter"
+    """An invocation counter that was used before: recorded and sent again."""
+    WEAKER_PROTECTION = "weaker-protection"
+    """Protected by less than the security policy asks for, or with another suite."""
+    PLAINTEXT = "plaintext"
+    """Not protected at all, on an association that is."""
+    MALFORMED = "malformed"
+    """Protected in a way that the standard or this client does not know."""
+    UNPROVEN = "unproven"
+    """The answer to our challenge is wrong or missing: whoever answers does not know the secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViolationCount:
+    """How often something that was not authentic arrived, and what was found the last time."""
+
+    violation: Violation
+    count: int
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +120,8 @@ class Cycle:
     `due` is when the schedule wanted it, `started` when it began and the timestamp of its readings, `duration` seconds
     from start to the last answer, `exchanges` the requests sent (retries included; those that open the association are
     not counted here), `associated` whether this cycle had to open a new association, `clock_offset` seconds by which
-    the meter's clock is ahead of ours where the cycle read a clock.
+    the meter's clock is ahead of ours where the cycle read a clock, `violations` what arrived and was not believed (also in
+    a cycle that is ok, because the association was opened anew), `invocation_counter` the last one we used, if any.
     """
 
     meter: str
@@ -101,6 +134,8 @@ class Cycle:
     exchanges: int = 0
     associated: bool = False
     clock_offset: float | None = None
+    violations: tuple[ViolationCount, ...] = ()
+    invocation_counter: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +200,7 @@ class HealthReport:
     cycles, `published_late` readings acknowledged during this window that belong to earlier ones. `read_times` are
     seconds per cycle that was read. Of the fleet, `last_good` is that of
     the meter longest without a good reading, `clock_offset` the largest, `last_error` that of the worst meter.
+    `violations` are what arrived and was not believed, one entry per kind; `invocation_counter` is the highest we used.
     """
 
     meter: str
@@ -186,6 +222,8 @@ class HealthReport:
     last_good: datetime | None
     clock_offset: float | None
     last_error: str | None
+    violations: tuple[ViolationCount, ...] = ()
+    invocation_counter: int | None = None
 
     @property
     def publish_rate(self) -> float | None:

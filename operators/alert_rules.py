@@ -7,9 +7,8 @@ only when it becomes worse, and cleared once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -18,6 +17,8 @@ from model.percent import percent_text
 from model.settings.base import Duration
 from model.settings.node import NodeSettings
 from model.timestamps import from_ms, to_ms
+from operators.alert_security import InvocationCounterSpent, PossibleAttack
+from operators.alert_verdict import Rule, Verdict, span
 
 VERSION = 1
 """Of the state; another version is not read."""
@@ -37,6 +38,8 @@ _REMEDY_BY_ERROR = {
     ErrorKind.ACCESS: "the client may not read this object: use another client SAP, or take the key out of the template",
     ErrorKind.DECODE: "check class and attribute of the key in the template",
     ErrorKind.NO_VALUE: "the meter has no value for this object: take the key out of the template",
+    ErrorKind.SECURITY: "see the alert possible-attack: check keys, suite and policy, then who else is on the line",
+    ErrorKind.COUNTER: "see the alert invocation-counter: another client may use the same client SAP and keys, or the keys are wrong",
 }
 _REMEDY_UNKNOWN = "look at the meter's cycles in the log at level debug"
 
@@ -60,6 +63,12 @@ class AlertSettings(NodeSettings):
     rejected_count: int | None = Field(
         default=None, ge=1, description="Raise at so many rejected values in one window, whatever the share."
     )
+    attack_clear: Duration = Field(
+        default=3600.0, description="Clear a possible attack when nothing unauthentic has arrived from the meter for this long."
+    )
+    counter_limit: int = Field(
+        default=2_000_000_000, ge=1, lt=2**32, description="Raise when an invocation counter reaches this; 4,294,967,295 is the last one."
+    )
     clock_limit: Duration = Field(default=60.0, description="Largest tolerated difference between the meter's clock and ours.")
 
     @model_validator(mode="after")
@@ -67,31 +76,6 @@ class AlertSettings(NodeSettings):
         if not self.publish_critical <= self.publish_warning <= self.publish_clear:
             raise ValueError("the publish limits must rise: publish_critical <= publish_warning <= publish_clear")
         return self
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A rule's judgement: `severity` if it is bad now; else whether it is `well` again; neither between the limits."""
-
-    severity: Severity | None
-    well: bool
-    evidence: str
-    remedy: str
-
-
-class Rule(Protocol):
-    """One kind of alert about one subject."""
-
-    kind: str
-
-    def judge(self, report: HealthReport) -> Verdict | None:
-        """The judgement after this report; None if there is not enough to judge by."""
-
-    def state(self) -> Any:
-        """What must survive a restart, in plain types."""
-
-    def restore(self, state: Any) -> None:
-        """Take over what `state` returned."""
 
 
 class RecentWindows:
@@ -183,7 +167,7 @@ class MeterSilent:
         silent = report.end - since >= self._limit
         heard = report.last_good is not None and report.last_good >= report.start
         last = "never" if report.last_good is None else f"{report.last_good:%Y-%m-%d %H:%M:%S} UTC"
-        evidence = f"last good reading: {last}" if heard else f"no good reading for {_span(report.end - since)} (last: {last})"
+        evidence = f"last good reading: {last}" if heard else f"no good reading for {span(report.end - since)} (last: {last})"
         if report.last_error is not None and not heard:
             evidence += f"; last error: {report.last_error}"
         return Verdict(Severity.CRITICAL if silent else None, heard, evidence, _error_remedy(report.last_error))
@@ -275,7 +259,7 @@ class ClockOff:
         if offset is None:
             return None
         direction = "ahead" if offset > 0 else "behind"
-        evidence = f"the meter's clock is {_span(timedelta(seconds=abs(offset)))} {direction}"
+        evidence = f"the meter's clock is {span(timedelta(seconds=abs(offset)))} {direction}"
         remedy = "check this host's time service, then set the meter's clock; a whole hour points to daylight saving or a wrong deviation"
         return Verdict(Severity.WARNING if abs(offset) > self._limit else None, abs(offset) < self._limit / 2, evidence, remedy)
 
@@ -296,6 +280,7 @@ class SubjectAlerts:
         self._rules: list[Rule] = [PublishRate(settings)]
         if subject != FLEET:
             self._rules = [MeterSilent(settings, interval), MeterFailing(settings), ValuesRejected(settings), ClockOff(settings)]
+            self._rules += [PossibleAttack(settings.attack_clear), InvocationCounterSpent(settings.counter_limit)]
 
     def judge(self, report: HealthReport) -> list[Alert]:
         """The alerts that this report raises or clears."""
@@ -343,10 +328,3 @@ def _error_remedy(last_error: str | None) -> str:
     """What to do about an error text that begins with the name of its kind, as HealthReport.last_error does."""
     name = "" if last_error is None else last_error.partition(":")[0]
     return next((remedy for kind, remedy in _REMEDY_BY_ERROR.items() if kind.value == name), _REMEDY_UNKNOWN)
-
-
-def _span(time: timedelta) -> str:
-    seconds = round(time.total_seconds())
-    if seconds < 120:
-        return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol, Union
 
-from connectors.dlms.apdu.describe import describe
+from connectors.dlms.apdu.describe import Reveal, describe
 from connectors.dlms.events import Discarded
 from connectors.dlms.hdlc.frame import Address, Frame, FrameType, server_address
 from connectors.dlms.hdlc.scanner import FrameScanner
@@ -25,7 +25,7 @@ from connectors.dlms.hdlc.station import (
 from connectors.dlms.wrapper import HEADER_SIZE, VERSION, WrapperScanner, wrap
 from model.settings.meter import MeterSettings
 
-__all__ = ["Framing", "LinkBroken", "LinkDown", "LinkUp", "Received", "choose"]
+__all__ = ["Framing", "LinkBroken", "LinkDown", "LinkUp", "Received", "Reveal", "choose"]
 
 MAX_APDU = 65_535
 
@@ -71,8 +71,11 @@ class Framing(Protocol):
         """Whether `data` is a message that carries only a part of an APDU."""
         ...
 
-    def describe(self, data: bytes) -> str:
-        """The messages in `data` in words, for a log line."""
+    def describe(self, data: bytes, reveal: Reveal | None = None) -> str:
+        """The messages in `data` in words, for a log line.
+
+        :arg reveal: what is inside of a protected APDU; None where it cannot be opened.
+        """
         ...
 
 
@@ -120,8 +123,8 @@ class _Hdlc:
         frames = [item for item in FrameScanner().feed(data) if isinstance(item, Frame) and item.type is FrameType.I]
         return any(frame.segmented or not frame.information.startswith(LLC_REQUEST) for frame in frames)
 
-    def describe(self, data: bytes) -> str:
-        return _describe([item if isinstance(item, Discarded) else _describe_frame(item) for item in FrameScanner().feed(data)])
+    def describe(self, data: bytes, reveal: Reveal | None = None) -> str:
+        return _describe([item if isinstance(item, Discarded) else _describe_frame(item, reveal) for item in FrameScanner().feed(data)])
 
 
 class _Wrapper:
@@ -157,11 +160,11 @@ class _Wrapper:
     def is_part(self, data: bytes) -> bool:
         return False
 
-    def describe(self, data: bytes) -> str:
+    def describe(self, data: bytes, reveal: Reveal | None = None) -> str:
         if data[:2] != VERSION or len(data) < HEADER_SIZE:
             return _describe([])
         source, destination = int.from_bytes(data[2:4], "big"), int.from_bytes(data[4:6], "big")
-        return f"{source} to {destination} {describe(data[HEADER_SIZE:])}"
+        return f"{source} to {destination} {describe(data[HEADER_SIZE:], reveal)}"
 
 
 def _describe(items: list[Union[str, Discarded]]) -> str:
@@ -169,9 +172,9 @@ def _describe(items: list[Union[str, Discarded]]) -> str:
     return "; ".join(texts) or "part of a message"
 
 
-def _describe_frame(frame: Frame) -> str:
+def _describe_frame(frame: Frame, reveal: Reveal | None) -> str:
     text = str(frame)
     if frame.type is FrameType.I:
         begins = frame.information[:3] in (LLC_REQUEST, LLC_RESPONSE)
-        text += f" {describe(frame.information[3:])}" if begins else " continued"
+        text += f" {describe(frame.information[3:], reveal)}" if begins else " continued"
     return text

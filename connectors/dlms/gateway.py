@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from connectors.dlms.apdu import names
 from connectors.dlms.events import Discarded
-from connectors.dlms.framing import Framing
+from connectors.dlms.framing import Framing, Reveal
 from connectors.dlms.hdlc.station import Received, StationEvent
 
 REQUEST, RESPONSE = 0xE6, 0xE7
@@ -70,9 +70,9 @@ class GatewayFraming:
         """As of the framing to the gateway."""
         return self._framing.is_part(data)
 
-    def describe(self, data: bytes) -> str:
+    def describe(self, data: bytes, reveal: Reveal | None = None) -> str:
         """As of the framing to the gateway."""
-        return self._framing.describe(data)
+        return self._framing.describe(data, reveal)
 
     def _unwrapped(self, apdu: bytes) -> StationEvent:
         prefix = bytes([RESPONSE]) + self._device

@@ -26,6 +26,8 @@ from pydantic import Field
 
 from connectors.dlms.access import Access, OwnConnection
 from connectors.dlms.gate import Gate
+from connectors.dlms.invocation_counters import FILE_NAME as COUNTERS
+from connectors.dlms.invocation_counters import InvocationCounters
 from connectors.dlms.known_meters import remember
 from connectors.dlms.line import join_line
 from connectors.dlms.loop import submit
@@ -147,6 +149,7 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Cycle], Snapshot]):
         self._lines = pipeline.shared_lines()
         self._elsewhere = place.elsewhere(self._lines)
         self._gate = _process_gate(pipeline.limits)
+        self._counters = InvocationCounters(pipeline.state_dir / COUNTERS)
 
     def list_parts(self) -> list[str]:
         """The meter ids, those of removed meters included; without those on lines that another process owns.
@@ -166,7 +169,7 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Cycle], Snapshot]):
         spacing = min(START_SPACING, interval / len(self._meters))
         plan = plan_reads(self._pipeline.reads(meter))
         access = self._access(meter)
-        poll = MeterPoll(meter, plan, interval, Session(meter, self._resolve, access), access)
+        poll = MeterPoll(meter, plan, interval, Session(meter, self._resolve, self._counters, access), access)
         schedule = Schedule(time.monotonic() + spacing * self._rank[for_part], interval)
         return MeterPartition(for_part, ScheduledPoll(for_part, poll, schedule), self._stop)
 

@@ -44,8 +44,27 @@ class MeterSettings(LinkSettings, AddressingSettings, SecuritySettings):
             raise ValueError("udp:// carries the wrapper only; write framing: wrapper, or tcp:// for a converter in front of an HDLC meter")
         if scheme in ("serial", "rfc2217") and self.framing == "wrapper":
             raise ValueError(f"{scheme}:// carries HDLC only; write framing: hdlc, or tcp:// or udp:// for a meter that speaks the wrapper")
+        if scheme == "udp" and self.referencing == "short":
+            raise ValueError("a READ by short names does not tell which answer is whose, and datagrams may come twice; write tcp://")
         if scheme == "serial" and self.line == "separate":
             raise ValueError("a serial port cannot be opened once per meter; write line: shared, or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_negotiated_beforehand(self) -> MeterSettings:
+        if self.association == "pre-established" and self.dedicated_key:
+            raise ValueError("dedicated_key is agreed in an AARQ, which association pre-established has not; remove one of them")
+        if self.association == "pre-established" and self.is_ciphered and self.server_system_title is None:
+            raise ValueError("association pre-established does not tell the meter's title; add server_system_title: as in its papers")
+        return self
+
+    @model_validator(mode="after")
+    def _proves_itself_by_logical_names(self) -> MeterSettings:
+        if self.referencing == "short" and self.is_high:
+            raise ValueError(
+                f"authentication {self.authentication} is not supported with referencing short; write none or low, "
+                "or referencing: logical where the meter knows it"
+            )
         return self
 
     @property

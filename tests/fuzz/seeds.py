@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from connectors.dlms.hdlc.frame import Address, Frame, FrameType
 from connectors.dlms.wrapper import wrap
-from tests.fuzz.targets import AARE, GATEWAY, UA
+from tests.fuzz.targets import AARE, GATEWAY, UA, ciphered, ciphered_value
 
 _CLIENT, _METER = Address(16), Address(1, 17, 4)
 
@@ -60,6 +60,7 @@ _FRAMES = [
     for number, apdu in enumerate(_APDUS)
 ]
 
+_CIPHERED = [ciphered(ciphered_value(number), 2 + number, general=number % 2 == 1) for number in range(16)]
 _WINDOW = Frame(FrameType.UA, _CLIENT, _METER, bytes.fromhex("8180140502008006020080070400000007080400000001")).encode()
 _GATEWAY_FRAMES = [
     _WINDOW,
@@ -80,6 +81,8 @@ SEEDS: dict[str, list[bytes]] = {
     "value": _VALUES,
     "hdlc-conversation": [bytes([progress]) + data for progress in (0, 1, 3, 7, 15) for data in (UA, *_FRAMES)],
     "wrapper-conversation": [bytes([progress]) + wrap(1, 16, apdu) for progress in (0, 1, 3, 7, 15) for apdu in _APDUS],
+    "ciphered-apdu": _CIPHERED,
+    "ciphered-conversation": [bytes([progress]) + wrap(1, 16, apdu) for progress in (0, 1) for apdu in (*_CIPHERED, *_APDUS)],
     "short-names-conversation": [bytes([progress]) + wrap(1, 16, apdu) for progress in (1, 3, 7) for apdu in _READ_APDUS]
     + [bytes([7]) + b"".join(wrap(1, 16, apdu) for apdu in _READ_APDUS)],
     "windowed-gateway-conversation": [bytes([progress]) + data for progress in (0, 1, 3, 7, 15) for data in _GATEWAY_FRAMES],

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Union
+
 from connectors.dlms import cosem
 from connectors.dlms.apdu import names, replies
 from connectors.dlms.axdr import CosemError, Reader
+from connectors.dlms.security.protection import NotAuthentic, read_header
+from connectors.dlms.security.tags import is_protected
 from model.obis import format_logical_name
+
+Reveal = Callable[[bytes], Union[bytes, None]]
+"""What is inside of a protected APDU; None where it cannot be opened."""
 
 LONGEST_VALUE = 120
 """Characters of a value that are shown."""
@@ -17,12 +25,17 @@ _NEXT, _WITH_LIST = 2, 3
 _BLOCK_RESULT, _BLOCK_NUMBER_ACCESS = 2, 5
 
 
-def describe(apdu: bytes) -> str:
+def describe(apdu: bytes, reveal: Reveal | None = None) -> str:
     """The name of `apdu` and, for a GET or READ, its attributes or results; just the name where the rest cannot be read.
 
     What goes through a gateway is described behind the gateway's words.
+
+    :arg reveal: gives what is inside of a protected APDU, or None.
     """
     name = names.apdu_name(apdu)
+    if is_protected(apdu[0] if apdu else 0):
+        inner = None if reveal is None else reveal(apdu)
+        return f"{name} ({_protection(apdu)})" + ("" if inner is None else f": {describe(inner)}")
     try:
         if apdu[:1] == bytes([_GET_REQUEST]):
             return f"{name} {_request(Reader(apdu[1:]))}"
@@ -33,10 +46,19 @@ def describe(apdu: bytes) -> str:
         if apdu[:1] == bytes([_READ_RESPONSE]):
             return f"{name} {_read_response(Reader(apdu[1:]))}"
         if apdu[:1] and apdu[0] in _GATEWAY:
-            return f"{name} {_behind_gateway(Reader(apdu[1:]))}"
+            return f"{name} {_behind_gateway(Reader(apdu[1:]), reveal)}"
     except CosemError:
         return name
     return name
+
+
+def _protection(apdu: bytes) -> str:
+    try:
+        header = read_header(apdu)
+    except NotAuthentic as error:
+        return error.detail
+    sender = f"from {header.title.hex()}, " if header.title else ""
+    return f"{sender}security control {header.control:02x}, counter {header.counter}, {len(header.body)} bytes"
 
 
 def _request(reader: Reader) -> str:
@@ -85,9 +107,9 @@ def _read_result(reader: Reader) -> str:
     return names.access_result(reader.byte()) if choice else _value(reader)
 
 
-def _behind_gateway(reader: Reader) -> str:
+def _behind_gateway(reader: Reader, reveal: Reveal | None) -> str:
     network, address = reader.byte(), reader.take(reader.byte())
-    return f"network {network} device {address.hex()}: {describe(reader.rest())}"
+    return f"network {network} device {address.hex()}: {describe(reader.rest(), reveal)}"
 
 
 def _result(reader: Reader) -> str:

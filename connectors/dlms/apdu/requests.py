@@ -16,8 +16,13 @@ from gurux_dlms.GetCommandType import GetCommandType
 from gurux_dlms.GXDLMS import GXDLMS
 from gurux_dlms.GXDLMSLNParameters import GXDLMSLNParameters
 
+from connectors.dlms.apdu import gurux_seam
 from connectors.dlms.events import Attribute
 
+gurux_seam.install()
+
+CONFORMANCE, CONFORMANCE_SHORT = 0x001214, 0x101200
+"""As in the standard: get or read, several at a time, block transfer, selective access; `PROPOSED` is how the library writes it."""
 PROPOSED = Conformance.GET | Conformance.MULTIPLE_REFERENCES | Conformance.BLOCK_TRANSFER_WITH_GET_OR_READ | Conformance.SELECTIVE_ACCESS
 PROPOSED_SHORT = Conformance.READ | Conformance.MULTIPLE_REFERENCES | Conformance.BLOCK_TRANSFER_WITH_GET_OR_READ
 CONFIRMED_HIGH = 0xC0
