@@ -54,6 +54,29 @@ class ErrorKind(str, Enum):
     """The attribute was answered with a type or a content that cannot be rendered."""
     NO_VALUE = "no-value"
     """The attribute was answered with null-data."""
+    SECURITY = "security"
+    """What arrived was not authentic, or the meter could not prove who it is. Concerns the cycle."""
+    COUNTER = "counter"
+    """The meter refuses our invocation counter, and reading the meter's own counter did not help. Concerns the cycle."""
+
+
+class Violation(str, Enum):
+    """What was wrong with bytes that claimed to come from a meter and were not believed."""
+
+    WRONG_TAG = "wrong-tag"
+    """The authentication tag does not fit: forged, damaged, or made with other keys."""
+    FOREIGN_TITLE = "foreign-title"
+    """Sent by a system title that is not the meter's."""
+    OLD_COUNTER = "old-counter"
+    """An invocation counter that was used before: recorded and sent again."""
+    WEAKER_PROTECTION = "weaker-protection"
+    """Protected by less than the security policy asks for, or with another suite."""
+    PLAINTEXT = "plaintext"
+    """Not protected at all, on an association that is."""
+    MALFORMED = "malformed"
+    """Protected in a way that the standard or this client does not know."""
+    UNPROVEN = "unproven"
+    """The answer to our challenge is wrong or missing: whoever answers does not know the secret."""
 
 
 @dataclass(frozen=True, slots=True)

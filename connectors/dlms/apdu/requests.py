@@ -16,7 +16,10 @@ from gurux_dlms.GetCommandType import GetCommandType
 from gurux_dlms.GXDLMS import GXDLMS
 from gurux_dlms.GXDLMSLNParameters import GXDLMSLNParameters
 
+from connectors.dlms.apdu import gurux_seam
 from connectors.dlms.events import Attribute
+
+gurux_seam.install()
 
 PROPOSED = Conformance.GET | Conformance.MULTIPLE_REFERENCES | Conformance.BLOCK_TRANSFER_WITH_GET_OR_READ | Conformance.SELECTIVE_ACCESS
 CONFIRMED_HIGH = 0xC0
