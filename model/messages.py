@@ -80,6 +80,15 @@ class Violation(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class ViolationCount:
+    """How often something that was not authentic arrived, and what was found the last time."""
+
+    violation: Violation
+    count: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReadError:
     """Why an attribute (`key`) or a whole cycle (`key` is None) gave no value, and what to do about it."""
 
@@ -111,7 +120,8 @@ class Cycle:
     `due` is when the schedule wanted it, `started` when it began and the timestamp of its readings, `duration` seconds
     from start to the last answer, `exchanges` the requests sent (retries included; those that open the association are
     not counted here), `associated` whether this cycle had to open a new association, `clock_offset` seconds by which
-    the meter's clock is ahead of ours where the cycle read a clock.
+    the meter's clock is ahead of ours where the cycle read a clock, `violations` what arrived and was not believed (also in
+    a cycle that is ok, because the association was opened anew), `invocation_counter` the last one we used, if any.
     """
 
     meter: str
@@ -124,6 +134,8 @@ class Cycle:
     exchanges: int = 0
     associated: bool = False
     clock_offset: float | None = None
+    violations: tuple[ViolationCount, ...] = ()
+    invocation_counter: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +200,7 @@ class HealthReport:
     cycles, `published_late` readings acknowledged during this window that belong to earlier ones. `read_times` are
     seconds per cycle that was read. Of the fleet, `last_good` is that of
     the meter longest without a good reading, `clock_offset` the largest, `last_error` that of the worst meter.
+    `violations` are what arrived and was not believed, one entry per kind; `invocation_counter` is the highest we used.
     """
 
     meter: str
@@ -209,6 +222,8 @@ class HealthReport:
     last_good: datetime | None
     clock_offset: float | None
     last_error: str | None
+    violations: tuple[ViolationCount, ...] = ()
+    invocation_counter: int | None = None
 
     @property
     def publish_rate(self) -> float | None:

@@ -1,7 +1,8 @@
 """Node type `alert`: says once when something is wrong, why, and what to do; and once when it is over.
 
 Rules, each with a limit that raises and a further one that clears (see `operators.alert_rules`):
-`publish-rate` of all meters together, and per meter `meter-silent`, `meter-failing`, `values-rejected`, `clock-off`.
+`publish-rate` of all meters together, and per meter `meter-silent`, `meter-failing`, `values-rejected`, `clock-off`,
+`possible-attack` and `invocation-counter`.
 
 State: per meter the counts of the few newest windows and what is raised; it survives a restart, so nothing is raised
 twice. The alerts of a meter that was taken out of pipeline.yaml are cleared at the next start.
@@ -118,7 +119,7 @@ def build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
 
 NODE = NodeType(
     name="alert",
-    summary="Raises and clears alerts from health reports: publish rate, silent or failing meters, rejected values, clocks.",
+    summary="Raises and clears alerts from health reports: publish rate, silent or failing meters, rejected values, clocks, attacks.",
     settings=AlertSettings,
     accepts=(HealthReport,),
     emits={MAIN: Alert},

@@ -27,6 +27,8 @@ METER_SILENT = "meter-silent"
 METER_FAILING = "meter-failing"
 VALUES_REJECTED = "values-rejected"
 CLOCK_OFF = "clock-off"
+POSSIBLE_ATTACK = "possible-attack"
+INVOCATION_COUNTER = "invocation-counter"
 
 _REMEDY_BY_ERROR = {
     ErrorKind.CONNECT: "check the link's address and port, power and network of the converter, and that no other program is connected",
@@ -37,6 +39,8 @@ _REMEDY_BY_ERROR = {
     ErrorKind.ACCESS: "the client may not read this object: use another client SAP, or take the key out of the template",
     ErrorKind.DECODE: "check class and attribute of the key in the template",
     ErrorKind.NO_VALUE: "the meter has no value for this object: take the key out of the template",
+    ErrorKind.SECURITY: "see the alert possible-attack: check keys, suite and policy, then who else is on the line",
+    ErrorKind.COUNTER: "see the alert invocation-counter: another client may use the same client SAP and keys, or the keys are wrong",
 }
 _REMEDY_UNKNOWN = "look at the meter's cycles in the log at level debug"
 
@@ -59,6 +63,12 @@ class AlertSettings(NodeSettings):
     )
     rejected_count: int | None = Field(
         default=None, ge=1, description="Raise at so many rejected values in one window, whatever the share."
+    )
+    attack_clear: Duration = Field(
+        default=3600.0, description="Clear a possible attack when nothing unauthentic has arrived from the meter for this long."
+    )
+    counter_limit: int = Field(
+        default=2_000_000_000, ge=1, lt=2**32, description="Raise when an invocation counter reaches this; 4,294,967,295 is the last one."
     )
     clock_limit: Duration = Field(default=60.0, description="Largest tolerated difference between the meter's clock and ours.")
 
@@ -287,6 +297,76 @@ class ClockOff:
         """Nothing to take over."""
 
 
+class PossibleAttack:
+    """Something that was not authentic arrived in a meter's name. One is enough: honest meters send none."""
+
+    kind = POSSIBLE_ATTACK
+
+    def __init__(self, settings: AlertSettings) -> None:
+        self._clear = timedelta(seconds=settings.attack_clear)
+        self._last: datetime | None = None
+
+    def judge(self, report: HealthReport) -> Verdict:
+        """Judge this window; well again after a time without violations."""
+        total = sum(found.count for found in report.violations)
+        if total:
+            self._last = report.end
+            kinds = ", ".join(f"{found.count} {found.violation.value}" for found in report.violations)
+            evidence = f"{total} messages in the meter's name not believed ({kinds}); last: {report.violations[-1].detail}"
+            return Verdict(Severity.CRITICAL, False, evidence, _ATTACK_REMEDY)
+        quiet = self._last is None or report.end - self._last >= self._clear
+        return Verdict(None, quiet, f"nothing unauthentic for {_span(self._clear)}", "")
+
+    def state(self) -> Any:
+        """When the last window with violations ended, in ms."""
+        return None if self._last is None else to_ms(self._last)
+
+    def restore(self, state: Any) -> None:
+        """Take over that time."""
+        self._last = None if state is None else from_ms(state)
+
+
+_ATTACK_REMEDY = (
+    "none of it became a value. If it began with a change of configuration, check keys, security_suite, security_policy and"
+    " server_system_title; if a converter delivers old bytes, see to that; else someone on the way changes or repeats messages:"
+    " find out who has access to the line and the network, and change the keys"
+)
+
+
+class InvocationCounterSpent:
+    """Our invocation counter towards a meter is refused, or comes near its end: then the key must be changed."""
+
+    kind = INVOCATION_COUNTER
+
+    def __init__(self, settings: AlertSettings) -> None:
+        self._limit = settings.counter_limit
+
+    def judge(self, report: HealthReport) -> Verdict | None:
+        """Judge the highest counter of this window, and what the last error says."""
+        refused = report.last_error is not None and report.last_error.startswith(f"{ErrorKind.COUNTER.value}:")
+        if refused and not report.ok:
+            return Verdict(Severity.CRITICAL, False, str(report.last_error), _COUNTER_REMEDY)
+        counter = report.invocation_counter
+        if counter is None:
+            return None
+        evidence = f"our invocation counter towards the meter is {counter}"
+        spent = counter >= self._limit
+        return Verdict(Severity.WARNING if spent else None, not spent and report.ok > 0, evidence, _SPENT_REMEDY)
+
+    def state(self) -> Any:
+        """Nothing: the newest report is all it needs."""
+        return None
+
+    def restore(self, state: Any) -> None:
+        """Nothing to take over."""
+
+
+_SPENT_REMEDY = "give the meter a new block_cipher_key, there and here, before the counter ends at 4,294,967,295"
+_COUNTER_REMEDY = (
+    "look for another client with the same client SAP and keys, and check the keys; the pipeline tries again only at its longest interval"
+)
+
+
 class SubjectAlerts:
     """The rules of one subject, a meter or the fleet, and which of its alerts are raised."""
 
@@ -296,6 +376,7 @@ class SubjectAlerts:
         self._rules: list[Rule] = [PublishRate(settings)]
         if subject != FLEET:
             self._rules = [MeterSilent(settings, interval), MeterFailing(settings), ValuesRejected(settings), ClockOff(settings)]
+            self._rules += [PossibleAttack(settings), InvocationCounterSpent(settings)]
 
     def judge(self, report: HealthReport) -> list[Alert]:
         """The alerts that this report raises or clears."""

@@ -214,6 +214,7 @@ def _counts(report: HealthReport) -> dict[str, Any]:
         "exchanges": report.exchanges,
         "associations": report.associations,
         "last_error": report.last_error,
+        "violations": sum(found.count for found in report.violations),
     }
 
 

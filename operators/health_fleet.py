@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from model.messages import FLEET, HealthReport
 from model.timestamps import from_ms, to_ms
-from operators.health_window import Sample, WindowGrid
+from operators.health_window import Sample, WindowGrid, add_violations
 
 VERSION = 1
 """Of the state; another version is not read."""
@@ -39,6 +39,8 @@ class FleetWindow:
     last_good: int | None = None
     clock_offset: float | None = None
     error: tuple[int, str] | None = None
+    violations: list[tuple[str, int, str]] = field(default_factory=list)
+    invocation_counter: int | None = None
 
     def add(self, report: HealthReport) -> None:
         """Add one meter's report."""
@@ -54,6 +56,12 @@ class FleetWindow:
         if report.last_error is not None:
             worst = (report.failed, f"{report.meter}: {report.last_error}")
             self.error = worst if self.error is None else max(self.error, worst)
+        if report.violations:
+            more = [(found.violation.value, found.count, f"{report.meter}: {found.detail}") for found in report.violations]
+            sums = add_violations([*self.violations, *more])
+            self.violations = [(found.violation.value, found.count, found.detail) for found in sums]
+        if report.invocation_counter is not None:
+            self.invocation_counter = max(self.invocation_counter or 0, report.invocation_counter)
 
 
 class FleetWindows:
@@ -117,9 +125,11 @@ class FleetWindows:
             meter=FLEET,
             start=from_ms(self._grid.start(number)),
             end=from_ms(self._grid.start(number + 1)),
-            **window.sums,
+            **cast("dict[str, Any]", window.sums),
             read_times=tuple(window.read_times.kept),
             last_good=None if window.last_good is None else from_ms(window.last_good),
             clock_offset=window.clock_offset,
             last_error=None if window.error is None else window.error[1],
+            violations=add_violations(window.violations),
+            invocation_counter=window.invocation_counter,
         )

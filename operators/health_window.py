@@ -11,11 +11,12 @@ it has not had its time yet, and counting it as lost would show a healthy meter 
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Union
 
-from model.messages import Cycle, HealthReport, Origin, Outcome, Reading, Receipt, Rejection
+from model.messages import Cycle, HealthReport, Origin, Outcome, Reading, Receipt, Rejection, Violation, ViolationCount
 from model.timestamps import from_ms, to_ms
 
 HealthInput = Union[Cycle, Reading, Rejection, Receipt]
@@ -88,6 +89,8 @@ class Poll:
     readings: int = 0
     rejected: int = 0
     published: int = 0
+    violations: list[tuple[str, int, str]] = field(default_factory=list)
+    invocation_counter: int | None = None
 
     def note(self, cycle: Cycle, now_ms: int) -> None:
         """Take over what the cycle says."""
@@ -97,6 +100,8 @@ class Poll:
         self.exchanges = cycle.exchanges
         self.associated = cycle.associated
         self.clock_offset = cycle.clock_offset
+        self.violations = [(found.violation.value, found.count, found.detail) for found in cycle.violations]
+        self.invocation_counter = cycle.invocation_counter
         if cycle.errors:
             first = cycle.errors[0]
             self.error = f"{first.kind.value}: {first.detail}" + ("" if first.key is None else f" ({first.key})")
@@ -133,6 +138,14 @@ def latest(one: int | None, other: int | None) -> int | None:
     if one is None or other is None:
         return other if one is None else one
     return max(one, other)
+
+
+def add_violations(found: Iterable[tuple[str, int, str]]) -> tuple[ViolationCount, ...]:
+    """One entry per kind of violation, with the sum and the last detail."""
+    sums: dict[str, tuple[int, str]] = {}
+    for name, count, detail in found:
+        sums[name] = sums.get(name, (0, ""))[0] + count, detail
+    return tuple(ViolationCount(Violation(name), *sums[name]) for name in sorted(sums))
 
 
 class MeterWindows:
@@ -287,6 +300,8 @@ class MeterWindows:
             last_good=None if self._last_good is None else from_ms(self._last_good),
             clock_offset=next((poll.clock_offset for poll in reversed(cycles) if poll.clock_offset is not None), None),
             last_error=next((poll.error for poll in reversed(cycles) if poll.error is not None), None),
+            violations=add_violations(found for poll in cycles for found in poll.violations),
+            invocation_counter=max((poll.invocation_counter for poll in cycles if poll.invocation_counter is not None), default=None),
         )
 
     def _postpone(self, window: Window, end: int) -> None:

@@ -23,6 +23,7 @@ REPORT_COUNTS = (
     "associations",
 )
 _REPORT_COLUMNS = f'meter, start, "end", {", ".join(REPORT_COUNTS)}, read_p50, read_p95, last_good, clock_offset, last_error'
+_REPORT_COLUMNS += ", violations, invocation_counter"
 _ALERT_COLUMNS = "kind, subject, severity, raised, ts, evidence, remedy"
 
 
@@ -73,6 +74,9 @@ CYCLES = (
     " WHERE meter = ? AND started >= ? AND started < ? ORDER BY started LIMIT ?"
 )
 ERRORS = "SELECT started, key, kind, detail, remedy FROM errors WHERE meter = ? AND started >= ? AND started < ? ORDER BY started, place"
+VIOLATIONS = (
+    "SELECT started, violation, count, detail FROM violations WHERE meter = ? AND started >= ? AND started < ? ORDER BY started, violation"
+)
 REJECTIONS = (
     f"WITH RECURSIVE {_each_key('rejections')} SELECT {_READING_COLUMNS}, rule, reason FROM each_key"
     " JOIN rejections ON meter = :meter AND key = k WHERE ts >= :start AND ts < :end ORDER BY ts, key, rule LIMIT :limit"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,19 @@ from connectors.archive.database import open_reader
 from connectors.archive.rows import restore_value
 from connectors.archive.schema import VERSION, version_of
 from model.errors import StorageError
-from model.messages import Alert, ErrorKind, HealthReport, Origin, Outcome, ReadError, Reading, Rejection, Severity
+from model.messages import (
+    Alert,
+    ErrorKind,
+    HealthReport,
+    Origin,
+    Outcome,
+    ReadError,
+    Reading,
+    Rejection,
+    Severity,
+    Violation,
+    ViolationCount,
+)
 from model.timestamps import from_ms, to_ms
 
 DEFAULT_LIMIT = 10_000
@@ -35,6 +48,7 @@ class ArchivedCycle:
     exchanges: int
     associated: bool
     clock_offset: float | None
+    violations: tuple[ViolationCount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +124,11 @@ class ArchiveReader:
         errors: dict[int, list[ReadError]] = {}
         for started, key, kind, detail, remedy in self._rows(queries.ERRORS, (meter, *span)):
             errors.setdefault(started, []).append(ReadError(key, ErrorKind(kind), detail, remedy))
-        return [_cycle(row, tuple(errors.get(row[1], ()))) for row in self._rows(queries.CYCLES, (meter, *span, limit))]
+        violations: dict[int, list[ViolationCount]] = {}
+        for started, kind, count, detail in self._rows(queries.VIOLATIONS, (meter, *span)):
+            violations.setdefault(started, []).append(ViolationCount(Violation(kind), count, detail))
+        rows = self._rows(queries.CYCLES, (meter, *span, limit))
+        return [_cycle(row, tuple(errors.get(row[1], ())), tuple(violations.get(row[1], ()))) for row in rows]
 
     def rejections(self, meter: str, start: datetime, end: datetime, *, limit: int = DEFAULT_LIMIT) -> list[Rejection]:
         """Rejected readings of a meter by their `ts`; the oldest `limit` of them."""
@@ -157,15 +175,25 @@ def _reading(row: tuple[Any, ...]) -> Reading:
     return Reading(meter, key, restore_value(type_name, text), unit, from_ms(ts), Origin(origin), from_ms(read_at))
 
 
-def _cycle(row: tuple[Any, ...], errors: tuple[ReadError, ...]) -> ArchivedCycle:
+def _cycle(row: tuple[Any, ...], errors: tuple[ReadError, ...], violations: tuple[ViolationCount, ...]) -> ArchivedCycle:
     meter, started, due, duration, outcome, value_count, exchanges, associated, clock_offset = row
     return ArchivedCycle(
-        meter, from_ms(started), from_ms(due), duration, Outcome(outcome), value_count, errors, exchanges, bool(associated), clock_offset
+        meter,
+        from_ms(started),
+        from_ms(due),
+        duration,
+        Outcome(outcome),
+        value_count,
+        errors,
+        exchanges,
+        bool(associated),
+        clock_offset,
+        violations,
     )
 
 
 def _report(row: tuple[Any, ...]) -> ArchivedReport:
-    meter, start, end, *numbers, read_p50, read_p95, last_good, clock_offset, last_error = row
+    meter, start, end, *numbers, read_p50, read_p95, last_good, clock_offset, last_error, violations, counter = row
     counts: dict[str, Any] = dict(zip(queries.REPORT_COUNTS, numbers, strict=True))
     report = HealthReport(
         meter=meter,
@@ -176,6 +204,8 @@ def _report(row: tuple[Any, ...]) -> ArchivedReport:
         last_good=None if last_good is None else from_ms(last_good),
         clock_offset=clock_offset,
         last_error=last_error,
+        violations=tuple(ViolationCount(Violation(kind), count, detail) for kind, count, detail in json.loads(violations)),
+        invocation_counter=counter,
     )
     return ArchivedReport(report, read_p50, read_p95)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from decimal import Decimal
@@ -90,6 +91,8 @@ def _cycle_rows(cycle: Cycle) -> Iterator[tuple[str, Row]]:
     )
     for place, error in enumerate(cycle.errors):
         yield "errors", (cycle.meter, started, place, error.key, error.kind.value, error.detail, error.remedy)
+    for found in cycle.violations:
+        yield "violations", (cycle.meter, started, found.violation.value, found.count, found.detail)
 
 
 def _report_row(report: HealthReport) -> Row:
@@ -114,6 +117,8 @@ def _report_row(report: HealthReport) -> Row:
         None if report.last_good is None else to_ms(report.last_good),
         report.clock_offset,
         report.last_error,
+        json.dumps([[found.violation.value, found.count, found.detail] for found in report.violations]),
+        report.invocation_counter,
     )
 
 

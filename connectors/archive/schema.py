@@ -50,7 +50,16 @@ _VERSION_1 = (
         PRIMARY KEY (subject, kind, ts, raised, severity)) WITHOUT ROWID""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1,)
+_VERSION_2 = (
+    """CREATE TABLE violations (
+        meter TEXT NOT NULL, started INTEGER NOT NULL, violation TEXT NOT NULL, count INTEGER NOT NULL, detail TEXT NOT NULL,
+        PRIMARY KEY (meter, started, violation)) WITHOUT ROWID""",
+    "ALTER TABLE reports ADD COLUMN violations TEXT NOT NULL DEFAULT '[]'",
+    "ALTER TABLE reports ADD COLUMN invocation_counter INTEGER",
+)
+"""What was not authentic: per cycle, and in reports as JSON, a list of kind, count and detail."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
 """The statements that lead from version n to n + 1, at place n. Append; never change one that was released."""
 
 VERSION = len(MIGRATIONS)
@@ -73,6 +82,7 @@ SERIES = (
     Series("readings", ("meter", "key"), "ts"),
     Series("cycles", ("meter",), "started"),
     Series("errors", ("meter",), "started"),
+    Series("violations", ("meter",), "started"),
     Series("rejections", ("meter", "key"), "ts"),
     Series("receipts", ("meter",), "acknowledged"),
     Series("reports", ("meter",), "start"),

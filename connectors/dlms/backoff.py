@@ -31,6 +31,11 @@ class Backoff:
         wait = self.failed(now)
         return self._wait(now, max(wait, REFUSED_MIN + self.rng.uniform(0.0, REFUSED_JITTER)))
 
+    def gave_up(self, now: float) -> float:
+        """Note a failure that needs a person; waits `longest` seconds."""
+        self.failures += 1
+        return self._wait(now, self.longest)
+
     def succeeded(self) -> None:
         """Note that the meter answered."""
         self.failures = 0

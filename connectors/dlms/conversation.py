@@ -8,10 +8,11 @@ never a rebuilt request, so that a meter that answered already recognises the re
     IDLE           nothing has been sent
     CONNECTING     SNRM is out, UA is awaited (HDLC only)
     ASSOCIATING    AARQ is out, AARE is awaited
+    PROVING        our answer to the meter's challenge is out, its answer to ours is awaited (high authentication only)
     ASSOCIATED     the meter waits for us
     READING        a GET is out, its answer or a part of it is awaited
     RELEASING      RLRQ is out, RLRE is awaited
-    CONNECTED      the link is up without an association: after RLRE, or after an AARE that says no
+    CONNECTED      the link is up without an association: after RLRE, an AARE that says no, or a message that is not authentic
     DISCONNECTING  DISC is out, UA is awaited (HDLC only)
     CLOSED         over; only `open` leads on
 
@@ -20,17 +21,22 @@ what a meter sends outside of it is `Discarded`, because the leftovers of an ear
 
 A reply counts only when it is an answer to the last request. With HDLC: from the right address, with the sequence numbers
 that are due. With the wrapper: from the right ports. Every GET-response: with the invoke-id of the request.
+
+On a ciphered association it counts only when it is authentic, too (`security.protection` says what that is); else it is
+`Violated`, and the association over. The standard lets a few messages be plain: exception-response,
+confirmed-service-error, an AARE that refuses, RLRE, and notifications, which nobody asked for. None of them is ever a value.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 from connectors.dlms import framing
 from connectors.dlms.apdu import get, names, replies
-from connectors.dlms.apdu.requests import RequestBuilder, list_capacity
+from connectors.dlms.apdu.action import ActionNormal, reply_to_hls_authentication
+from connectors.dlms.apdu.requests import CONFORMANCE, RequestBuilder, list_capacity
 from connectors.dlms.axdr import CosemError
 from connectors.dlms.events import (
     Answered,
@@ -44,8 +50,12 @@ from connectors.dlms.events import (
     Released,
     ServiceRefused,
     Transmit,
+    Violated,
 )
 from connectors.dlms.secret_hex import masked_hex
+from connectors.dlms.security.association import Security
+from connectors.dlms.security.protection import NotAuthentic
+from model.messages import Violation
 from model.settings.meter import MeterSettings
 
 
@@ -59,6 +69,7 @@ class State(Enum):
     IDLE = "idle"
     CONNECTING = "connecting"
     ASSOCIATING = "associating"
+    PROVING = "proving"
     ASSOCIATED = "associated"
     READING = "reading"
     RELEASING = "releasing"
@@ -78,16 +89,19 @@ class _Did(Enum):
     HANG_UP = "close the link"
     UA = "UA"
     ACCEPT = "AARE"
+    CHALLENGE = "a challenge"
+    PROVE = "a proof"
     REFUSE = "a refusal of the association"
     PART = "a block of an answer"
     ANSWER = "an answer"
     REFUSE_SERVICE = "a refusal of the service"
     RELEASE = "RLRE"
+    VIOLATE = "a message that is not authentic"
     LINK_DOWN = "UA to DISC"
     END = "the end of the link or association"
 
 
-_OPEN_STATES = (State.CONNECTING, State.ASSOCIATING, State.ASSOCIATED, State.READING, State.RELEASING, State.CONNECTED)
+_OPEN_STATES = (State.CONNECTING, State.ASSOCIATING, State.PROVING, State.ASSOCIATED, State.READING, State.RELEASING, State.CONNECTED)
 
 _TRANSITIONS: dict[tuple[State, _Did], State] = {
     **{(state, _Did.SEND_SNRM): State.CONNECTING for state in State},
@@ -95,6 +109,9 @@ _TRANSITIONS: dict[tuple[State, _Did], State] = {
     **{(state, _Did.SEND_AARQ): State.ASSOCIATING for state in State},
     (State.ASSOCIATING, _Did.ACCEPT): State.ASSOCIATED,
     (State.ASSOCIATING, _Did.REFUSE): State.CONNECTED,
+    (State.ASSOCIATING, _Did.CHALLENGE): State.PROVING,
+    (State.PROVING, _Did.PROVE): State.ASSOCIATED,
+    (State.PROVING, _Did.REFUSE): State.CONNECTED,
     (State.ASSOCIATED, _Did.SEND_GET): State.READING,
     (State.READING, _Did.PART): State.READING,
     (State.READING, _Did.ANSWER): State.ASSOCIATED,
@@ -102,22 +119,34 @@ _TRANSITIONS: dict[tuple[State, _Did], State] = {
     (State.ASSOCIATED, _Did.SEND_RLRQ): State.RELEASING,
     (State.READING, _Did.SEND_RLRQ): State.RELEASING,
     (State.RELEASING, _Did.RELEASE): State.CONNECTED,
+    **{(state, _Did.VIOLATE): State.CONNECTED for state in (State.ASSOCIATING, State.PROVING, State.READING, State.RELEASING)},
     **{(state, _Did.SEND_DISC): State.DISCONNECTING for state in (*_OPEN_STATES, State.DISCONNECTING)},
     **{(state, _Did.HANG_UP): State.CLOSED for state in State},
     (State.DISCONNECTING, _Did.LINK_DOWN): State.CLOSED,
     **{(state, _Did.END): State.CLOSED for state in (*_OPEN_STATES, State.DISCONNECTING)},
 }
 
-_WAITING = (State.CONNECTING, State.ASSOCIATING, State.READING, State.RELEASING, State.DISCONNECTING)
+_SECURED = (State.PROVING, State.ASSOCIATED, State.READING, State.RELEASING)
+"""Where messages of a ciphered association are protected."""
+
+_WAITING = (State.CONNECTING, State.ASSOCIATING, State.PROVING, State.READING, State.RELEASING, State.DISCONNECTING)
 
 
 class Conversation:
     """The client's side of a conversation with `meter`.
 
-    :raises ValueError: when its addresses or its password cannot be put into messages.
+    :arg security: what protects it; needed where the settings ask for ciphering or a high mechanism.
+    :raises ValueError: when its addresses or its password cannot be put into messages, or `security` is missing.
     """
 
-    def __init__(self, meter: MeterSettings) -> None:
+    def __init__(self, meter: MeterSettings, security: Security | None = None) -> None:
+        if security is None and (meter.is_ciphered or meter.is_high):
+            raise ValueError(f"meter {meter.id} needs the keys and counters of its security settings")
+        self._security = security
+        self._max_pdu_size = meter.max_pdu_size
+        # A meter tells a repetition from a replay by HDLC's sequence numbers; the wrapper has none.
+        self._repeats = meter.framing == "hdlc" or security is None
+        self._build: Callable[[], bytes] = bytes
         self._password = meter.password_bytes()
         self._requests = RequestBuilder(self._password, meter.max_pdu_size)
         self._framing = framing.choose(meter)
@@ -136,6 +165,8 @@ class Conversation:
         """Begin anew on a fresh link: SNRM, or with the wrapper AARQ. Whatever was left unread is forgotten."""
         self._get = None
         self._answered_dm = False
+        if self._security is not None:
+            self._security.begin()
         # A random step forward of less than half the range: no late answer to the requests before has the first ones' id.
         self._invoke_id = (self._invoke_id + secrets.randbelow(8)) & 0x0F
         snrm = self._framing.connect()
@@ -143,7 +174,7 @@ class Conversation:
             self._move(_Did.SEND_SNRM)
             return snrm
         self._move(_Did.SEND_AARQ)
-        return self._framing.send(self._requests.associate())
+        return self._send(self._association_request)
 
     def get(self, attributes: Sequence[Attribute]) -> bytes:
         """Ask for one attribute with GET-normal, for several with GET-with-list.
@@ -155,7 +186,8 @@ class Conversation:
         self._move(_Did.SEND_GET)
         self._invoke_id = (self._invoke_id + 1) & 0x0F
         self._get = get.Get(attributes, self._invoke_id)
-        return self._framing.send(self._requests.get(attributes, self._invoke_id))
+        request = self._requests.get(attributes, self._invoke_id)
+        return self._send(lambda: self._protected(request))
 
     def fits(self, attributes: Sequence[Attribute], limit: int) -> int:
         """How many of `attributes`, from the front and at most `limit`, one GET-with-list holds; at least 1."""
@@ -164,11 +196,13 @@ class Conversation:
     def resend(self) -> bytes:
         """The bytes that went out last once more: the request, or in the middle of an answer what asked for its next part.
 
+        One exception: with the wrapper a ciphered request is protected anew, since a counter seen twice is a replay.
+
         :raises LocalProtocolError: when no answer is awaited.
         """
         if self._state not in _WAITING:
             raise LocalProtocolError(f"nothing to send again while {self._state.value}")
-        return self._framing.resend()
+        return self._framing.resend() if self._repeats else self._framing.send(self._build())
 
     def release(self) -> bytes:
         """RLRQ, the polite end of the association.
@@ -176,7 +210,7 @@ class Conversation:
         :raises LocalProtocolError: when there is none.
         """
         self._move(_Did.SEND_RLRQ)
-        return self._framing.send(self._requests.release())
+        return self._send(self._release_request)
 
     def disconnect(self) -> bytes:
         """DISC, the end of the data link. Nothing with the wrapper or where no link is: then it is closed at once."""
@@ -204,7 +238,25 @@ class Conversation:
         """`data` in hex and in words, in one line; bytes that may belong to the password are shown as `**`."""
         # A password that was cut into several frames is found in none of them: hide all they carry.
         whole = sent and bool(self._password) and self._state is State.ASSOCIATING and self._framing.is_part(data)
-        return f"{'->' if sent else '<-'} {masked_hex(data, self._password, whole)} | {self._framing.describe(data)}"
+        security = self._security
+        words = self._framing.describe(data, None if security is None else lambda apdu: security.peek(apdu, sent))
+        return f"{'->' if sent else '<-'} {masked_hex(data, self._password, whole)} | {words}"
+
+    def _send(self, build: Callable[[], bytes]) -> bytes:
+        """The bytes that carry the APDU of `build`, which is remembered for a repetition."""
+        self._build = build
+        return self._framing.send(build())
+
+    def _association_request(self) -> bytes:
+        if self._security is None:
+            return self._requests.associate()
+        return self._security.associate(CONFORMANCE, self._max_pdu_size)
+
+    def _release_request(self) -> bytes:
+        return self._requests.release() if self._security is None else self._security.release(CONFORMANCE, self._max_pdu_size)
+
+    def _protected(self, apdu: bytes) -> bytes:
+        return apdu if self._security is None else self._security.protect(apdu)
 
     def _move(self, did: _Did) -> None:
         state = _TRANSITIONS.get((self._state, did))
@@ -223,7 +275,7 @@ class Conversation:
     def _link_up(self) -> list[Event]:
         if (self._state, _Did.UA) not in _TRANSITIONS:
             return [Discarded(0, f"UA while {self._state.value}")]
-        return self._met(_Did.UA, Transmit(self._framing.send(self._requests.associate())))
+        return self._met(_Did.UA, Transmit(self._send(self._association_request)))
 
     def _link_broken(self, broken: framing.LinkBroken) -> list[Event]:
         if self._state is State.CONNECTING:
@@ -236,13 +288,31 @@ class Conversation:
 
     def _apdu(self, apdu: bytes) -> list[Event]:
         try:
-            reply = replies.parse(apdu)
+            apdu = self._revealed(apdu)
+            reply = replies.parse(apdu) if self._security is None else replies.parse(apdu, self._security.reveal_initiate)
+        except NotAuthentic as refusal:
+            return self._violated(refusal)
         except CosemError as error:
             return self._unreadable(apdu, error)
+        return self._reply(apdu, reply)
+
+    def _revealed(self, apdu: bytes) -> bytes:
+        if self._security is None or not self._security.is_ciphered or self._state not in _SECURED or apdu[:1] in names.MAY_BE_PLAIN:
+            return apdu
+        return self._security.reveal(apdu)
+
+    def _violated(self, refusal: NotAuthentic) -> list[Event]:
+        if self._state not in _WAITING:
+            return [Violated(refusal.violation, refusal.detail, stands=True)]
+        return self._met(_Did.VIOLATE, Violated(refusal.violation, refusal.detail, stands=False))
+
+    def _reply(self, apdu: bytes, reply: replies.Reply) -> list[Event]:
         if isinstance(reply, (replies.GetNormal, replies.GetList, replies.GetBlock)):
             return self._get_response(apdu, reply)
         if isinstance(reply, replies.AssociationAccepted):
             return self._accepted(apdu, reply)
+        if isinstance(reply, ActionNormal):
+            return self._proof(apdu, reply)
         if isinstance(reply, replies.AssociationRefused):
             if self._state is State.ASSOCIATING:
                 return self._met(_Did.REFUSE, Refused(reply.detail, reply.remedy))
@@ -257,7 +327,38 @@ class Conversation:
         if self._state is not State.ASSOCIATING:
             return self._not_ours(apdu, "was not asked for")
         self._limits = Associated(reply.with_list, reply.block_transfer, reply.max_pdu_size, self._framing.information_size)
+        if self._security is not None and self._security.is_high:
+            return self._challenged(self._security, reply)
+        if reply.authentication_due:
+            return self._met(_Did.REFUSE, Refused(_WANTS_MORE, names.USER_REMEDIES[names.AUTHENTICATION_REQUIRED]))
+        if self._security is not None:
+            self._security.proven()
         return self._met(_Did.ACCEPT, self._limits)
+
+    def _challenged(self, security: Security, reply: replies.AssociationAccepted) -> list[Event]:
+        """Pass 2 of high authentication has come: answer the challenge."""
+        if not reply.challenge:
+            return self._violated(NotAuthentic(Violation.UNPROVEN, "the meter accepts without a challenge: it will not prove who it is"))
+        invoke_id = self._invoke_id
+        try:
+            request = self._send(lambda: security.protect(reply_to_hls_authentication(security.prove(reply.challenge), invoke_id)))
+        except NotAuthentic as refusal:
+            return self._violated(refusal)
+        return self._met(_Did.CHALLENGE, Transmit(request))
+
+    def _proof(self, apdu: bytes, reply: ActionNormal) -> list[Event]:
+        """Pass 4: the meter says whether it believes us, and why we should believe it."""
+        if self._state is not State.PROVING or self._security is None or reply.invoke_id != self._invoke_id:
+            return self._not_ours(apdu, "was not asked for")
+        if reply.result != 0:
+            detail = f"the meter does not accept our proof: {names.access_result(reply.result)}"
+            return self._met(_Did.REFUSE, Refused(detail, names.USER_REMEDIES[names.AUTHENTICATION_FAILED]))
+        try:
+            self._security.verify(reply.returned or b"")
+        except NotAuthentic as refusal:
+            return self._violated(refusal)
+        self._security.proven()
+        return self._met(_Did.PROVE, self._limits)
 
     def _get_response(self, apdu: bytes, reply: replies.GetReply) -> list[Event]:
         if self._state is not State.READING or self._get is None:
@@ -267,12 +368,15 @@ class Conversation:
             return self._not_ours(apdu, step.reason)
         if isinstance(step, get.NextBlock):
             request = self._requests.next_block(step.number, self._get.invoke_id)
-            return self._met(_Did.PART, Transmit(self._framing.send(request)))
+            return self._met(_Did.PART, Transmit(self._send(lambda: self._protected(request))))
         return self._met(_Did.ANSWER if isinstance(step, Answered) else _Did.REFUSE_SERVICE, step)
 
     def _service_error(self, error: replies.ServiceError) -> list[Event]:
-        if self._state is State.ASSOCIATING:
-            return self._met(_Did.REFUSE, Refused(error.detail, names.OTHER_REMEDY))
+        counter = error.counter and self._security is not None
+        if self._state in (State.ASSOCIATING, State.PROVING):
+            return self._met(_Did.REFUSE, Refused(error.detail, names.OTHER_REMEDY, counter))
+        if self._state is State.READING and counter:
+            return self._met(_Did.END, Dropped(error.detail, counter))
         if self._state is State.RELEASING:  # a meter that knows no RLRQ has nothing left to release
             return self._met(_Did.RELEASE, Released())
         if self._state is State.READING and error.no_association and self._get is not None and not self._get.is_list:
@@ -281,7 +385,7 @@ class Conversation:
 
     def _unreadable(self, apdu: bytes, error: CosemError) -> list[Event]:
         detail = f"{names.apdu_name(apdu)} cannot be read: {error}"
-        if self._state is State.ASSOCIATING:
+        if self._state in (State.ASSOCIATING, State.PROVING):
             return self._met(_Did.REFUSE, Refused(detail, _UNREADABLE_REMEDY))
         if self._state is State.READING:
             return self._met(_Did.REFUSE_SERVICE, ServiceRefused(detail))
@@ -297,4 +401,5 @@ _LINK_REMEDY = (
     "another client may be connected, or server_physical is wrong (often the last four digits of the serial number); "
     "a meter may hold a dead connection for minutes"
 )
+_WANTS_MORE = "the meter refused the association: accepted, authentication-required"
 _UNREADABLE_REMEDY = "check that the meter speaks DLMS with logical names, and that framing is right"

@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Union
 
-from model.messages import ErrorKind
+from model.messages import ErrorKind, Violation
 
 CosemData = Union[None, int, Decimal, bool, str, bytes, datetime, "list[CosemData]"]
 """A decoded COSEM value: integers and enums as int, float32/float64 as the shortest exact Decimal, bit-string as a str
@@ -77,17 +77,31 @@ class ServiceRefused:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The meter said no to the connection or the association; nothing more can be asked."""
+    """The meter said no to the connection or the association; nothing more can be asked. `counter` when it named our
+    invocation counter, or what it could not decipher, as the reason."""
 
     detail: str
     remedy: str
+    counter: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """The meter ended the connection or the association by itself (DM, DISC, AARE or exception in the data phase)."""
+    """The meter ended the connection or the association by itself (DM, DISC, AARE or exception in the data phase);
+    `counter` as in `Refused`."""
 
     detail: str
+    counter: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Violated:
+    """Something arrived that is not authentic: none of it becomes a value. The association is of no use any more, unless it
+    `stands` because nothing was awaited: a copy of what was taken already."""
+
+    violation: Violation
+    detail: str
+    stands: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,4 +122,4 @@ class Discarded:
     reason: str
 
 
-Event = Union[Transmit, Associated, Answered, ServiceRefused, Refused, Dropped, Released, Disconnected, Discarded]
+Event = Union[Transmit, Associated, Answered, ServiceRefused, Refused, Dropped, Released, Disconnected, Discarded, Violated]

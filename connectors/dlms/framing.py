@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, Union
 
 from connectors.dlms.apdu.describe import describe
@@ -25,6 +25,8 @@ from model.settings.meter import MeterSettings
 __all__ = ["Framing", "LinkBroken", "LinkDown", "LinkUp", "Received", "choose"]
 
 MAX_APDU = 65_535
+
+Reveal = Callable[[bytes], Union[bytes, None]]
 
 
 class Framing(Protocol):
@@ -63,8 +65,11 @@ class Framing(Protocol):
         """Whether `data` is a message that carries only a part of an APDU."""
         ...
 
-    def describe(self, data: bytes) -> str:
-        """The messages in `data` in words, for a log line."""
+    def describe(self, data: bytes, reveal: Reveal | None = None) -> str:
+        """The messages in `data` in words, for a log line.
+
+        :arg reveal: what is inside of a protected APDU; None where it cannot be opened.
+        """
         ...
 
 
@@ -110,8 +115,8 @@ class _Hdlc:
         frames = [item for item in FrameScanner().feed(data) if isinstance(item, Frame) and item.type is FrameType.I]
         return any(frame.segmented or not frame.information.startswith(LLC_REQUEST) for frame in frames)
 
-    def describe(self, data: bytes) -> str:
-        return _describe([item if isinstance(item, Discarded) else _describe_frame(item) for item in FrameScanner().feed(data)])
+    def describe(self, data: bytes, reveal: Reveal | None = None) -> str:
+        return _describe([item if isinstance(item, Discarded) else _describe_frame(item, reveal) for item in FrameScanner().feed(data)])
 
 
 class _Wrapper:
@@ -146,11 +151,11 @@ class _Wrapper:
     def is_part(self, data: bytes) -> bool:
         return False
 
-    def describe(self, data: bytes) -> str:
+    def describe(self, data: bytes, reveal: Reveal | None = None) -> str:
         if data[:2] != VERSION or len(data) < HEADER_SIZE:
             return _describe([])
         source, destination = int.from_bytes(data[2:4], "big"), int.from_bytes(data[4:6], "big")
-        return f"{source} to {destination} {describe(data[HEADER_SIZE:])}"
+        return f"{source} to {destination} {describe(data[HEADER_SIZE:], reveal)}"
 
 
 def _describe(items: list[Union[str, Discarded]]) -> str:
@@ -158,9 +163,9 @@ def _describe(items: list[Union[str, Discarded]]) -> str:
     return "; ".join(texts) or "part of a message"
 
 
-def _describe_frame(frame: Frame) -> str:
+def _describe_frame(frame: Frame, reveal: Reveal | None) -> str:
     text = str(frame)
     if frame.type is FrameType.I:
         begins = frame.information[:3] in (LLC_REQUEST, LLC_RESPONSE)
-        text += f" {describe(frame.information[3:])}" if begins else " continued"
+        text += f" {describe(frame.information[3:], reveal)}" if begins else " continued"
     return text

@@ -21,7 +21,7 @@ from connectors.dlms.events import Attribute, AttributeResult
 from connectors.dlms.plan import PlannedRead, ReadPlan
 from connectors.dlms.session import ListRefused, Session
 from connectors.dlms.with_list import ListCycle, WithList
-from model.errors import MeterError, PipelineError
+from model.errors import MeterError, PipelineError, StorageError
 from model.messages import Cycle, ErrorKind, Outcome, RawValue, ReadError
 from model.settings.meter import MeterSettings
 from model.timestamps import utc_now
@@ -108,6 +108,8 @@ class MeterPoll:
             exchanges=self._session.exchanges - before,
             associated=attempt.associated,
             clock_offset=offset,
+            violations=self._session.take_violations(),
+            invocation_counter=self._session.invocation_counter,
         )
 
     def stop(self) -> None:
@@ -131,6 +133,8 @@ class MeterPoll:
                 f"the cycle was not finished within {timeout:g} s",
                 "read fewer attributes, lengthen interval or cycle_timeout, or find out why the line is slow",
             )
+        except StorageError as fault:  # without invocation counters nothing may be said to the meter
+            return MeterError(ErrorKind.COUNTER, fault.what, fault.remedy)
         except PipelineError as fault:
             return MeterError(ErrorKind.CONNECT, fault.what, fault.remedy)
         except Exception as error:  # a bug of ours must cost one meter one cycle, not the whole flow
@@ -154,9 +158,14 @@ class MeterPoll:
             return
         await self._session.abandon()
         now = time.monotonic()
-        wait = self._backoff.refused(now) if fault.kind is ErrorKind.REFUSED else self._backoff.failed(now)
+        wait = self._wait(fault, now)
         if previous is None or previous.what != fault.what:
             self._log.warning("meter cannot be read", kind=fault.kind.value, cause=fault.what, remedy=fault.remedy, again_in=round(wait, 1))
+
+    def _wait(self, fault: MeterError, now: float) -> float:
+        if fault.kind is ErrorKind.COUNTER:  # more attempts do not help, and each one costs numbers
+            return self._backoff.gave_up(now)
+        return self._backoff.refused(now) if fault.kind is ErrorKind.REFUSED else self._backoff.failed(now)
 
     async def _read(self, attempt: _Attempt) -> None:
         """Read everything; open a link that fails on the way again once, since that heals most bursts of timeouts."""

@@ -2,6 +2,9 @@
 
 Here is what happens when a meter does not answer: the same bytes are sent again up to `retries` times, each time with
 the deadline of its `ReplyTimer`; then `MeterError` with kind TIMEOUT, upon which `poll` gives up the link.
+
+And when something arrives that is not authentic: it is counted in `violations`, and `MeterError` with kind SECURITY makes `poll`
+open the association anew. What a meter says about our invocation counter is for `counter_recovery`.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from connectors.dlms.conversation import Conversation, State
+from connectors.dlms.counter_recovery import CounterRecovery
 from connectors.dlms.events import (
     Answered,
     Associated,
@@ -28,12 +32,17 @@ from connectors.dlms.events import (
     Released,
     ServiceRefused,
     Transmit,
+    Violated,
 )
+from connectors.dlms.invocation_counters import InvocationCounter, InvocationCounters
 from connectors.dlms.link import Link, open_link
 from connectors.dlms.reply_timer import ReplyTimer
-from model.errors import MeterError
-from model.messages import ErrorKind
+from connectors.dlms.security.association import Security
+from model.errors import MeterError, StorageError
+from model.messages import ErrorKind, Violation, ViolationCount
+from model.obis import parse_logical_name
 from model.settings.meter import MeterSettings
+from model.settings.security import SecuritySettings
 
 JUNK_LIMIT = 65_536
 """Bytes discarded in one exchange after which a meter counts as babbling and the link is given up."""
@@ -46,6 +55,11 @@ ABANDON_TIMEOUT = 0.5
 
 _CLOSED_REMEDY = "check client_sap and server_logical; or another program holds the only connection that the meter allows"
 
+_SECURITY_REMEDY = (
+    "check that keys, security_suite, security_policy and server_system_title are the meter's; if they are, someone on the way"
+    " changes or repeats messages, or a converter delivers old bytes"
+)
+
 log = structlog.get_logger(__name__)
 
 
@@ -57,17 +71,37 @@ class ListRefused(Exception):
         self.kind = refusal.kind
 
 
+def public_client(meter: MeterSettings) -> MeterSettings:
+    """The same meter, spoken to by the client that needs no password."""
+    plain = {
+        name: MeterSettings.model_fields[name].get_default()
+        for name in SecuritySettings.model_fields
+        if not name.startswith("invocation_counter")
+    }
+    return meter.model_copy(update={**plain, "client_sap": meter.invocation_counter_client_sap})
+
+
 class Session:
     """The association with one meter. Lives on the background loop; only one coroutine may use it at a time.
 
     :arg meter: where it is and how to speak to it.
     :arg resolve: turns (meter id, `connect`) into an address that can be dialled; may block, runs in a thread.
+    :arg counters: where invocation counters are kept; needed for a meter with ciphering or high authentication.
     """
 
-    def __init__(self, meter: MeterSettings, resolve: Callable[[str, str], str]) -> None:
+    def __init__(self, meter: MeterSettings, resolve: Callable[[str, str], str], counters: InvocationCounters | None = None) -> None:
         self._meter = meter
         self._resolve = resolve
-        self._conversation = Conversation(meter)
+        self._counter: InvocationCounter | None = None
+        self._recovery: CounterRecovery | None = None
+        security: Security | None = None
+        if counters is not None and (meter.is_ciphered or meter.is_high):
+            self._counter = counters.of(meter)
+            security = Security(meter, self._counter)
+            if meter.block_cipher_key is not None:
+                self._recovery = CounterRecovery(meter.id, self._counter, self._read_counter)
+        self._conversation = Conversation(meter, security)
+        self._violations: dict[Violation, ViolationCount] = {}
         self._link: Link | None = None
         self._limits: Associated | None = None
         self._log = log.bind(meter=meter.id)
@@ -90,11 +124,41 @@ class Session:
             return False
         return _now() - self._last_used < self._meter.inactivity_timeout
 
+    @property
+    def invocation_counter(self) -> int | None:
+        """The last one that was used towards this meter; None without ciphering."""
+        return None if self._recovery is None or self._counter is None else self._counter.last_used
+
+    def take_violations(self) -> tuple[ViolationCount, ...]:
+        """What arrived and was not believed since the last call."""
+        violations, self._violations = self._violations, {}
+        return tuple(violations.values())
+
     async def associate(self) -> None:
         """Open link and association.
 
-        :raises MeterError: CONNECT, TIMEOUT, REFUSED, LINK_LOST or PROTOCOL.
+        :raises MeterError: CONNECT, TIMEOUT, REFUSED, LINK_LOST, PROTOCOL, SECURITY or COUNTER.
+        :raises StorageError: when invocation counters cannot be kept.
         """
+        if self._recovery is None:
+            await self._associate()
+        else:
+            await self.close()
+            await self._recovery.before_association()
+            try:
+                await self._associate()
+            except MeterError as fault:
+                # Some meters say nothing at all to a counter that is too low, or close the link.
+                ignored = self._conversation.state in (State.ASSOCIATING, State.PROVING)
+                if fault.kind not in (ErrorKind.COUNTER, ErrorKind.REFUSED) and not ignored:
+                    raise
+                await self.abandon()
+                await self._recovery.after_refusal(fault)
+                await self._associate()
+        if self._counter is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._counter.note_server)
+
+    async def _associate(self) -> None:
         await self.close()
         address = await self._address()
         try:
@@ -138,13 +202,21 @@ class Session:
         :raises MeterError: TIMEOUT, LINK_LOST or PROTOCOL; the link is then of no use any more.
         :raises ListRefused: when the meter refused the request as a whole.
         """
+        if self._recovery is not None:
+            await self._recovery.top_up()
         names = f"the request for {len(attributes)} attributes" if len(attributes) > 1 else "a GET request"
         timer = self._timers.setdefault(tuple(attributes), ReplyTimer(self._meter.exchange_timeout))
         before = self._sent
         try:
             reply = await self._exchange(self._conversation.get(attributes), (Answered, ServiceRefused), names, timer)
+        except MeterError as fault:
+            if self._recovery is not None and fault.kind is ErrorKind.COUNTER:
+                self._recovery.refused_later()
+            raise
         finally:
             self.exchanges += self._sent - before
+        if self._recovery is not None:
+            self._recovery.worked()
         if isinstance(reply, ServiceRefused):
             raise ListRefused(reply)
         assert isinstance(reply, Answered)
@@ -164,6 +236,7 @@ class Session:
                 await self._say_goodbye(link)
         finally:
             await link.close()
+            await self._note_server()
 
     async def abandon(self) -> None:
         """Close the link to a meter that does not answer, with a farewell that is hardly waited for; never raises."""
@@ -175,6 +248,31 @@ class Session:
                 await self._disconnect(link, ABANDON_TIMEOUT)
         finally:
             await link.close()
+
+    async def _note_server(self) -> None:
+        """Write down the meter's last counter; what fails here fails again, and is told, at the next association."""
+        if self._counter is not None:
+            with contextlib.suppress(StorageError):
+                await asyncio.get_running_loop().run_in_executor(None, self._counter.note_server)
+
+    async def _read_counter(self) -> int:
+        """What the meter's public client says about our invocation counter, over a link and an association of its own.
+
+        :raises MeterError: when it does not say it.
+        """
+        public = Session(public_client(self._meter), self._resolve)
+        counter = Attribute(1, parse_logical_name(self._meter.invocation_counter_object), 2)
+        try:
+            await public.associate()
+            (result,) = await public.get((counter,))
+        except ListRefused as refusal:
+            raise MeterError(refusal.kind, f"{self._meter.invocation_counter_object}: {refusal}") from refusal
+        finally:
+            await public.close()
+        if isinstance(result.data, bool) or not isinstance(result.data, int) or result.data < 0:
+            detail = result.error_detail or "it is no counter"
+            raise MeterError(result.error or ErrorKind.DECODE, f"{self._meter.invocation_counter_object}: {detail}")
+        return result.data
 
     async def _say_goodbye(self, link: Link) -> None:
         with contextlib.suppress(MeterError, asyncio.TimeoutError):
@@ -235,6 +333,8 @@ class Session:
                     self._discarded += event.count
                     self._discard_reason = event.reason
                     self._log.debug("discarded", bytes=event.count, reason=event.reason)
+                elif isinstance(event, Violated):
+                    self._violated(event)
                 else:
                     _raise_ending(event)
             if reply is not None:
@@ -246,6 +346,18 @@ class Session:
                     "check baud rate and parity of the converter, and that framing fits the meter",
                 )
             await asyncio.sleep(0)  # a flood of bytes must not keep the loop from the other meters
+
+    def _violated(self, event: Violated) -> None:
+        """Count it; it ends the association unless it stands.
+
+        :raises MeterError: SECURITY.
+        """
+        before = self._violations.get(event.violation)
+        count = 1 if before is None else before.count + 1
+        self._violations[event.violation] = ViolationCount(event.violation, count, event.detail)
+        self._log.warning("a message is not authentic and not believed", violation=event.violation.value, detail=event.detail)
+        if not event.stands:
+            raise MeterError(ErrorKind.SECURITY, f"{event.violation.value}: {event.detail}", _SECURITY_REMEDY)
 
     def _ignored(self) -> str:
         if not self._discarded:
@@ -260,7 +372,9 @@ class Session:
 
 def _raise_ending(event: Event) -> None:
     if isinstance(event, Refused):
-        raise MeterError(ErrorKind.REFUSED, event.detail, event.remedy)
+        raise MeterError(ErrorKind.COUNTER if event.counter else ErrorKind.REFUSED, event.detail, event.remedy)
+    if isinstance(event, Dropped) and event.counter:
+        raise MeterError(ErrorKind.COUNTER, event.detail, "look for another client with the same client_sap and keys")
     if isinstance(event, Dropped):
         raise MeterError(
             ErrorKind.LINK_LOST,

@@ -22,6 +22,8 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import KeyedStream
 from pydantic import Field
 
+from connectors.dlms.invocation_counters import FILE_NAME as COUNTERS
+from connectors.dlms.invocation_counters import InvocationCounters
 from connectors.dlms.known_meters import remember
 from connectors.dlms.loop import submit
 from connectors.dlms.plan import plan_reads
@@ -133,6 +135,7 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Cycle], Snapshot]):
         self._rank = {meter.id: rank for rank, meter in enumerate(meters)}
         self._resolve = resolve
         self._stop = stop
+        self._counters = InvocationCounters(pipeline.state_dir / COUNTERS)
 
     def list_parts(self) -> list[str]:
         """The meter ids, those of removed meters included.
@@ -151,7 +154,7 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Cycle], Snapshot]):
         interval = self._pipeline.interval(meter)
         spacing = min(START_SPACING, interval / len(self._meters))
         plan = plan_reads(self._pipeline.reads(meter))
-        poll = MeterPoll(meter, plan, interval, Session(meter, self._resolve))
+        poll = MeterPoll(meter, plan, interval, Session(meter, self._resolve, self._counters))
         schedule = Schedule(time.monotonic() + spacing * self._rank[for_part], interval)
         return MeterPartition(for_part, ScheduledPoll(for_part, poll, schedule), self._stop)
 

@@ -60,6 +60,8 @@ def _report_values(report: HealthReport) -> dict[str, Value]:
         "age_s": _tenths(report.age()),
         "clock_offset_s": _tenths(report.clock_offset),
         "last_error": report.last_error,
+        "violations": sum(found.count for found in report.violations),
+        "invocation_counter": report.invocation_counter,
     }
     return {f"health_{key}": value for key, value in values.items() if value is not None}
 

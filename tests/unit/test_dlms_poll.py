@@ -12,7 +12,7 @@ from connectors.dlms.plan import plan_reads
 from connectors.dlms.poll import MeterPoll
 from connectors.dlms.session import ListRefused
 from model.errors import MeterError
-from model.messages import Cycle, ErrorKind, Outcome, RawValue
+from model.messages import Cycle, ErrorKind, Outcome, RawValue, ViolationCount
 from model.settings.meter import MeterSettings
 from model.settings.template import ReadSettings
 
@@ -51,6 +51,13 @@ class ScriptedSession:
     associations: int = 0
     refuse: MeterError | None = None
     asked: list[tuple[Attribute, ...]] = field(default_factory=list)
+
+    invocation_counter: int | None = None
+    violations: tuple[ViolationCount, ...] = ()
+
+    def take_violations(self) -> tuple[ViolationCount, ...]:
+        taken, self.violations = self.violations, ()
+        return taken
 
     def usable(self) -> bool:
         return self.open

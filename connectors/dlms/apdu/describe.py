@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Union
+
 from connectors.dlms import cosem
 from connectors.dlms.apdu import names, replies
 from connectors.dlms.axdr import CosemError, Reader
+from connectors.dlms.security.protection import NotAuthentic, read_header
+from connectors.dlms.security.tags import is_protected
 from model.obis import format_logical_name
 
 LONGEST_VALUE = 120
@@ -14,9 +19,15 @@ _GET_REQUEST, _GET_RESPONSE = 0xC0, 0xC4
 _NEXT, _WITH_LIST = 2, 3
 
 
-def describe(apdu: bytes) -> str:
-    """The name of `apdu` and, for a GET, its attributes or results; just the name where the rest cannot be read."""
+def describe(apdu: bytes, reveal: Callable[[bytes], Union[bytes, None]] | None = None) -> str:
+    """The name of `apdu` and, for a GET, its attributes or results; just the name where the rest cannot be read.
+
+    :arg reveal: gives what is inside of a protected APDU, or None.
+    """
     name = names.apdu_name(apdu)
+    if is_protected(apdu[0] if apdu else 0):
+        inner = None if reveal is None else reveal(apdu)
+        return f"{name} ({_protection(apdu)})" + ("" if inner is None else f": {describe(inner)}")
     try:
         if apdu[:1] == bytes([_GET_REQUEST]):
             return f"{name} {_request(Reader(apdu[1:]))}"
@@ -25,6 +36,15 @@ def describe(apdu: bytes) -> str:
     except CosemError:
         return name
     return name
+
+
+def _protection(apdu: bytes) -> str:
+    try:
+        header = read_header(apdu)
+    except NotAuthentic as error:
+        return error.detail
+    sender = f"from {header.title.hex()}, " if header.title else ""
+    return f"{sender}security control {header.control:02x}, counter {header.counter}, {len(header.body)} bytes"
 
 
 def _request(reader: Reader) -> str:

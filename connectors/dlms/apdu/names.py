@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from connectors.dlms.security.tags import GENERAL_BY_TAG, PROTECTED_BY, KeySet
+
 ACCESS_RESULTS = {
     0: "success",
     1: "hardware-fault",
@@ -26,7 +28,8 @@ ASSOCIATION_RESULTS = {0: "accepted", 1: "rejected-permanent", 2: "rejected-tran
 """Association-result."""
 
 NO_REASON = 1
-AUTHENTICATION_MECHANISM = (11, 12, 14)
+AUTHENTICATION_MECHANISM = (11, 12)
+AUTHENTICATION_FAILED, AUTHENTICATION_REQUIRED = 13, 14
 USER_DIAGNOSTICS = {
     0: "no reason",
     NO_REASON: "no-reason-given",
@@ -41,19 +44,19 @@ USER_DIAGNOSTICS = {
     10: "called-AE-invocation-identifier-not-recognized",
     11: "authentication-mechanism-name-not-recognised",
     12: "authentication-mechanism-name-required",
-    13: "authentication-failure",
-    14: "authentication-required",
+    AUTHENTICATION_FAILED: "authentication-failure",
+    AUTHENTICATION_REQUIRED: "authentication-required",
 }
 """Associate-source-diagnostic, acse-service-user."""
 
 PROVIDER_DIAGNOSTICS = {0: "no reason", NO_REASON: "no-reason-given", 2: "no-common-acse-version"}
 """Associate-source-diagnostic, acse-service-provider."""
 
-_CHECK_MECHANISM = "the meter wants another authentication for this client: check authentication (none or low) and client_sap"
+_CHECK_MECHANISM = "the meter wants another authentication for this client: check authentication and client_sap"
 _CHECK_CLIENT = "check client_sap: the meter does not know this client, or not without ciphering"
 _CHECK_SERVER = "check server_logical: the meter has no such logical device"
 USER_REMEDIES = {
-    2: "the meter does not speak logical names without ciphering to this client: check client_sap (16 is the public client)",
+    2: "the meter wants this client with ciphering, or without: check security_policy and client_sap (16 is the public client)",
     3: _CHECK_CLIENT,
     4: _CHECK_CLIENT,
     5: _CHECK_CLIENT,
@@ -64,8 +67,8 @@ USER_REMEDIES = {
     10: _CHECK_SERVER,
     11: _CHECK_MECHANISM,
     12: _CHECK_MECHANISM,
-    13: "check password and client_sap: each client of a meter has its own password",
-    14: "the meter wants high-level authentication from this client; use one that it lets in with none or low, such as client_sap 16",
+    AUTHENTICATION_FAILED: "check password, hls_secret or keys, and client_sap: each client of a meter has its own",
+    AUTHENTICATION_REQUIRED: "the meter wants high-level authentication from this client: check authentication and client_sap",
 }
 OTHER_REMEDY = "check client_sap, authentication and password; wait 15 s: the meter may still hold an earlier association"
 
@@ -80,6 +83,7 @@ SERVICE_ERRORS = {
     6: "invocation-counter-error",
 }
 NOT_SUPPORTED, TOO_LONG = 2, 4
+CIPHERING_ERRORS = (5, 6)
 """ExceptionResponse."""
 
 CONFIRMED_SERVICES = {1: "initiateError", 5: "read", 6: "write"}
@@ -97,7 +101,12 @@ CONFIRMED_ERRORS = {
 }
 """ConfirmedServiceError: the kinds of ServiceError and their values."""
 
+MAY_BE_PLAIN = tuple(bytes([tag]) for tag in (0x0E, 0x0F, 0x18, 0x61, 0x63, 0xC2, 0xD8))
+"""What a meter may send without protection on a ciphered association: errors, AARE, RLRE, and notifications."""
+
 TAGS = {
+    0x01: "initiate-request",
+    0x08: "initiate-response",
     0x0E: "confirmed-service-error",
     0x0F: "data-notification",
     0x60: "AARQ",
@@ -106,7 +115,9 @@ TAGS = {
     0x63: "RLRE",
     0xC0: "GET-request",
     0xC2: "event-notification",
+    0xC3: "ACTION-request",
     0xC4: "GET-response",
+    0xC7: "ACTION-response",
     0xD8: "exception-response",
 }
 _GET_REQUESTS = {1: "normal", 2: "next", 3: "with-list"}
@@ -129,8 +140,20 @@ def apdu_name(apdu: bytes) -> str:
     """What kind of APDU `apdu` is, for a log line."""
     if not apdu:
         return "empty"
-    name = TAGS.get(apdu[0], f"APDU {apdu[0]:02x}")
+    name = _tag_name(apdu[0])
     if apdu[0] in (0xC0, 0xC4) and len(apdu) > 2:
         choice = (_GET_REQUESTS if apdu[0] == 0xC0 else _GET_RESPONSES).get(apdu[1], str(apdu[1]))
         return f"{name}-{choice} #{apdu[2] & 0x0F}"
     return name
+
+
+def _tag_name(tag: int) -> str:
+    if tag in GENERAL_BY_TAG:
+        return {KeySet.GLOBAL: "general-glo-ciphering", KeySet.DEDICATED: "general-ded-ciphering"}[GENERAL_BY_TAG[tag]]
+    if tag in PROTECTED_BY:
+        keys, inner = PROTECTED_BY[tag]
+        return f"{_PREFIXES[keys]}-{TAGS.get(inner, f'APDU {inner:02x}')}"
+    return TAGS.get(tag, f"APDU {tag:02x}")
+
+
+_PREFIXES = {KeySet.GLOBAL: "glo", KeySet.DEDICATED: "ded"}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Union
 
 from connectors.dlms.apdu import names
+from connectors.dlms.apdu.action import ActionNormal, action_response
 from connectors.dlms.axdr import CosemError, Reader
 
 MULTIPLE_REFERENCES = 0x000200
@@ -18,10 +20,15 @@ _INITIATE_RESPONSE, _CONFIRMED_SERVICE_ERROR = 0x08, 0x0E
 
 @dataclass(frozen=True, slots=True)
 class AssociationAccepted:
-    """AARE: the association is open, with these conformance bits and the meter's PDU size in bytes (0: unlimited)."""
+    """AARE: the association is open, with these conformance bits and the meter's PDU size in bytes (0: unlimited).
+
+    `authentication_due` when the meter still waits for the answer to its `challenge` (empty where it sent none).
+    """
 
     conformance: int
     max_pdu_size: int
+    authentication_due: bool = False
+    challenge: bytes = field(default=b"", repr=False)
 
     @property
     def with_list(self) -> bool:
@@ -71,10 +78,12 @@ class GetBlock:
 
 @dataclass(frozen=True, slots=True)
 class ServiceError:
-    """exception-response or confirmed-service-error; `no_association` when it says that the service needs one."""
+    """exception-response or confirmed-service-error; `no_association` when it says that the service needs one, `counter`
+    when our invocation counter was too low or what we sent could not be deciphered."""
 
     detail: str
     no_association: bool
+    counter: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +99,20 @@ class Other:
 
 
 GetReply = Union[GetNormal, GetList, GetBlock]
-Reply = Union[AssociationAccepted, AssociationRefused, GetNormal, GetList, GetBlock, ServiceError, Released, Other]
+Reply = Union[AssociationAccepted, AssociationRefused, GetNormal, GetList, GetBlock, ActionNormal, ServiceError, Released, Other]
+
+Revealer = Callable[[bytes, bytes], bytes]
+"""Turns the responding AP title and the initiate response of an AARE into the plain initiate response."""
 
 
-def parse(apdu: bytes) -> Reply:
+def _plain(_title: bytes, initiate: bytes) -> bytes:
+    return initiate
+
+
+def parse(apdu: bytes, reveal: Revealer = _plain) -> Reply:
     """What `apdu` says.
 
+    :arg reveal: opens the initiate response of an AARE that accepts; what it raises is not caught.
     :raises CosemError: when it ends too early or contradicts itself.
     """
     reader = Reader(apdu)
@@ -103,7 +120,9 @@ def parse(apdu: bytes) -> Reply:
     if tag == 0xC4:
         return _get_response(reader)
     if tag == 0x61:
-        return _association_response(reader)
+        return _association_response(reader, reveal)
+    if tag == 0xC7:
+        return action_response(reader)
     if tag == 0x63:
         return Released()
     if tag == 0xD8:
@@ -134,15 +153,16 @@ def _exception_response(reader: Reader) -> ServiceError:
     state, service = reader.byte(), reader.byte()
     detail = f"exception-response: {names.STATE_ERRORS.get(state, state)}, {names.SERVICE_ERRORS.get(service, service)}"
     # Without an association no service is allowed at all; one that is merely not supported or too long says so.
-    return ServiceError(detail, no_association=state == names.NOT_ALLOWED and service not in (names.NOT_SUPPORTED, names.TOO_LONG))
+    no_association = state == names.NOT_ALLOWED and service not in (names.NOT_SUPPORTED, names.TOO_LONG, *names.CIPHERING_ERRORS)
+    return ServiceError(detail, no_association, counter=service in names.CIPHERING_ERRORS)
 
 
 def _service_error(reader: Reader) -> str:
     return names.confirmed_service_error(reader.byte(), reader.byte(), reader.byte())
 
 
-def _association_response(reader: Reader) -> Union[AssociationAccepted, AssociationRefused]:
-    """AARE: context name A1, result A2, diagnostic A3, titles and authentication we did not ask for, user information BE."""
+def _association_response(reader: Reader, reveal: Revealer) -> Union[AssociationAccepted, AssociationRefused]:
+    """AARE: context name A1, result A2, diagnostic A3, responding AP title A4, authentication value AA, user information BE."""
     fields: dict[int, bytes] = {}
     body = Reader(reader.take(reader.length()))
     while body.remaining:
@@ -155,7 +175,20 @@ def _association_response(reader: Reader) -> Union[AssociationAccepted, Associat
     provider, diagnostic = _diagnostic(fields.get(0xA3, b""))
     if not provider and diagnostic in names.AUTHENTICATION_MECHANISM:
         return _refused(result, fields[0xA3], information)
-    return _initiate_response(_user_information(information))
+    due = not provider and diagnostic == names.AUTHENTICATION_REQUIRED
+    challenge = _octets(fields.get(0xAA, b""), 0x80)
+    initiate = reveal(_octets(fields.get(0xA4, b""), 0x04), _user_information(information).rest())
+    return replace(_initiate_response(Reader(initiate)), authentication_due=due, challenge=challenge)
+
+
+def _octets(field_content: bytes, tag: int) -> bytes:
+    """The octets in a field of the AARE that may be missing."""
+    if not field_content:
+        return b""
+    reader = Reader(field_content)
+    if reader.byte() != tag:
+        raise CosemError(f"a field of the AARE has no octets with tag {tag:02x}")
+    return reader.take(reader.length())
 
 
 def _refused(result: int, source_diagnostic: bytes, information: bytes) -> AssociationRefused:

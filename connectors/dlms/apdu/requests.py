@@ -21,6 +21,8 @@ from connectors.dlms.events import Attribute
 
 gurux_seam.install()
 
+CONFORMANCE = 0x001214
+"""As in the standard: get, get-with-list, block transfer with get, selective access; `PROPOSED` is how the library writes it."""
 PROPOSED = Conformance.GET | Conformance.MULTIPLE_REFERENCES | Conformance.BLOCK_TRANSFER_WITH_GET_OR_READ | Conformance.SELECTIVE_ACCESS
 CONFIRMED_HIGH = 0xC0
 """Service class confirmed and priority high, the upper bits of invoke-id-and-priority."""
