@@ -49,8 +49,12 @@ class StorageError(PipelineError):
 
 
 class MeterError(PipelineError):
-    """A meter or the link to it misbehaved. Never leaves the connector that talks to it: it becomes a ReadError."""
+    """A meter or the link to it misbehaved. Never leaves the connector that talks to it: it becomes a ReadError.
 
-    def __init__(self, kind: ErrorKind, what: str, remedy: str = "") -> None:
+    `needs_a_person` when trying again soon is of no use and may do harm.
+    """
+
+    def __init__(self, kind: ErrorKind, what: str, remedy: str = "", needs_a_person: bool = False) -> None:
         super().__init__(what, remedy)
         self.kind = kind
+        self.needs_a_person = needs_a_person

@@ -19,7 +19,14 @@ from model.messages import ErrorKind
 HIGHEST_BELIEVED = 2**31
 """A meter that was counted to here message by message would have been read every second for 68 years."""
 
-_KEYS_REMEDY = "check block_cipher_key, authentication_key, security_suite and client_system_title: with other keys the meter says the same"
+_KEYS_REMEDY = (
+    "check block_cipher_key, authentication_key, security_suite, security_policy and client_system_title, and that"
+    " invocation_counter_object is that of this client"
+)
+_OBJECT_REMEDY = (
+    "set invocation_counter_object and invocation_counter_client_sap, or write the meter's counter to invocation_counter_start;"
+    " with wrong keys a meter refuses, too"
+)
 _FORGED_REMEDY = (
     "find out who answers for the meter's public client; where the counter is really so high, give the meter a new block_cipher_key"
 )
@@ -77,31 +84,27 @@ class CounterRecovery:
     async def after_refusal(self, fault: MeterError) -> None:
         """Take over the meter's counter, so that one more attempt is worth it.
 
-        :raises MeterError: when it is not: `fault` itself where the counter is not to blame, else COUNTER.
+        :raises MeterError: when it is not: `fault` itself where the counter is not to blame, else one that needs a person.
         """
-        if fault.kind is not ErrorKind.COUNTER and self._asked:
+        blamed = fault.kind is ErrorKind.COUNTER
+        if self._asked and not blamed:
             raise fault
         if self._adopted:
-            raise MeterError(
-                ErrorKind.COUNTER,
-                f"the meter refuses the invocation counter that it told itself ({fault.what})",
-                f"{_KEYS_REMEDY}; then restart, or wait for the next attempt",
-            )
+            raise _stop(ErrorKind.COUNTER, f"the meter refuses the invocation counter that it told itself: {fault.what}", _KEYS_REMEDY)
         self._asked = True
         self._log.warning("association refused, asking the meter for its invocation counter", cause=fault.what)
         try:
             higher = await self._take_over(as_recovery=True)
         except MeterError as error:
-            if fault.kind is not ErrorKind.COUNTER or error.kind is ErrorKind.COUNTER:
-                raise (error if error.kind is ErrorKind.COUNTER else fault) from error
-            raise MeterError(
-                ErrorKind.COUNTER,
-                f"the meter refuses our invocation counter ({fault.what}) and does not tell its own: {error.what}",
-                "set invocation_counter_object and invocation_counter_client_sap, or write the meter's counter to invocation_counter_start",
-            ) from error
-        if not higher and fault.kind is ErrorKind.COUNTER:
-            what = f"{fault.what}; the invocation counter is not the cause, ours is above the meter's"
-            raise MeterError(ErrorKind.COUNTER, what, _KEYS_REMEDY)
+            if error.kind is ErrorKind.COUNTER:
+                raise
+            if not blamed:
+                raise fault from error
+            what = f"the meter refuses what we cipher ({fault.what}) and does not tell its invocation counter: {error.what}"
+            raise _stop(ErrorKind.COUNTER, what, _OBJECT_REMEDY) from error
+        if not higher and blamed:
+            what = f"{fault.what}; it is not the invocation counter, ours is above the meter's"
+            raise _stop(ErrorKind.REFUSED, what, _KEYS_REMEDY)
         if not higher:
             raise fault
 
@@ -111,13 +114,16 @@ class CounterRecovery:
         if told < self._counter.upcoming:
             return False
         if told >= HIGHEST_BELIEVED:
-            raise MeterError(
-                ErrorKind.COUNTER, f"the public client tells an invocation counter of {told}, which is not believed", _FORGED_REMEDY
-            )
+            what = f"the public client tells an invocation counter of {told}, which is not believed"
+            raise _stop(ErrorKind.COUNTER, what, _FORGED_REMEDY)
         self._log.warning("invocation counter taken over from the meter", ours=self._counter.upcoming, meters=told)
         self._adopted = as_recovery
         await _in_thread(self._counter.raise_to, told + 1)
         return True
+
+
+def _stop(kind: ErrorKind, what: str, remedy: str) -> MeterError:
+    return MeterError(kind, what, remedy, needs_a_person=True)
 
 
 async def _in_thread(work: Callable[..., None], *arguments: int) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -94,11 +95,8 @@ class InvocationCounters:
             first = max(at_least, 0 if row is None else row[0])
             end = min(first + CHUNK, HIGHEST_COUNTER + 1)
             if first >= end:
-                raise MeterError(
-                    ErrorKind.COUNTER,
-                    "the invocation counter of this key is used up",
-                    "give the meter a new block_cipher_key, here and there",
-                )
+                remedy = "give the meter a new block_cipher_key, here and there"
+                raise MeterError(ErrorKind.COUNTER, "the invocation counter of this key is used up", remedy, needs_a_person=True)
             database.execute(
                 "INSERT INTO counters (meter, client_sap, key, upcoming) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET upcoming = excluded.upcoming",
@@ -150,8 +148,7 @@ class InvocationCounter:
         self._store = store
         self._id = identity
         self._least = start
-        self._reserved = iter(range(0))
-        self._left = 0
+        self._reserved: deque[range] = deque()
         self._loaded = False
         self._written: tuple[bytes, int | None] = (b"", None)
         self.is_first_contact = False
@@ -163,7 +160,7 @@ class InvocationCounter:
     @property
     def is_due(self) -> bool:
         """Whether `prepare` has something to do."""
-        return not self._loaded or (self._left < FEW and not self.is_first_contact)
+        return not self._loaded or (self._left() < FEW and not self.is_first_contact)
 
     @property
     def upcoming(self) -> int:
@@ -192,22 +189,25 @@ class InvocationCounter:
         :raises MeterError: COUNTER, when the numbers are used up.
         """
         self.load()
-        if self._left < FEW:
+        if self._left() < FEW:
             self._reserve()
 
     def next(self) -> int:
         """A number that was never used before; blocks only where `prepare` was not called in time."""
-        if self._left == 0:
+        if not self._reserved:
             self.load()
             self._reserve()
-        self._left -= 1
-        self.last_used = next(self._reserved)
+        numbers = self._reserved.popleft()
+        if len(numbers) > 1:
+            self._reserved.appendleft(numbers[1:])
+        self.last_used = numbers[0]
         self._least = self.last_used + 1
         return self.last_used
 
     def raise_to(self, least: int) -> None:
         """Use no number below `least` any more. Blocks."""
         self._least = max(self._least, least)
+        self._reserved.clear()
         self._reserve()
 
     def note_server(self) -> None:
@@ -223,5 +223,8 @@ class InvocationCounter:
     def _reserve(self) -> None:
         numbers = self._store.reserve(self._id, self._least)
         self.is_first_contact = False
-        self._least = numbers.start
-        self._reserved, self._left = iter(numbers), len(numbers)
+        self._reserved.append(numbers)
+        self._least = self._reserved[0].start
+
+    def _left(self) -> int:
+        return sum(len(numbers) for numbers in self._reserved)

@@ -134,7 +134,7 @@ class MeterPoll:
                 "read fewer attributes, lengthen interval or cycle_timeout, or find out why the line is slow",
             )
         except StorageError as fault:  # without invocation counters nothing may be said to the meter
-            return MeterError(ErrorKind.COUNTER, fault.what, fault.remedy)
+            return MeterError(ErrorKind.COUNTER, fault.what, fault.remedy, needs_a_person=True)
         except PipelineError as fault:
             return MeterError(ErrorKind.CONNECT, fault.what, fault.remedy)
         except Exception as error:  # a bug of ours must cost one meter one cycle, not the whole flow
@@ -163,7 +163,7 @@ class MeterPoll:
             self._log.warning("meter cannot be read", kind=fault.kind.value, cause=fault.what, remedy=fault.remedy, again_in=round(wait, 1))
 
     def _wait(self, fault: MeterError, now: float) -> float:
-        if fault.kind is ErrorKind.COUNTER:  # more attempts do not help, and each one costs numbers
+        if fault.needs_a_person:
             return self._backoff.gave_up(now)
         return self._backoff.refused(now) if fault.kind is ErrorKind.REFUSED else self._backoff.failed(now)
 

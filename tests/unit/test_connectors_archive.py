@@ -303,7 +303,7 @@ def test_opening_again_keeps_what_is_there(path: Path) -> None:
 def test_the_version_is_recorded(store: ArchiveStore, path: Path) -> None:
     database = sqlite3.connect(path)
     assert version_of(database) == VERSION
-    assert database.execute("SELECT version, applied FROM schema_version").fetchall() == [(1, to_ms(T0))]
+    assert database.execute("SELECT version, applied FROM schema_version").fetchall() == [(1, to_ms(T0)), (2, to_ms(T0))]
     database.close()
 
 

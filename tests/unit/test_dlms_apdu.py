@@ -120,7 +120,11 @@ def test_aare_variants(information: str, conformance: int, size: int) -> None:
 
 def test_aare_with_titles_and_challenge_of_the_meter() -> None:
     extra = "a40a04084d4d4d0000bc614e" + "88020780" + "890760857405080201" + "aa0480024142"
-    assert parse(aare(0, user(0), extra + INITIATE)) == AssociationAccepted(0x1214, 1224)
+    assert parse(aare(0, user(0), extra + INITIATE)) == AssociationAccepted(0x1214, 1224, challenge=b"AB")
+
+
+def test_aare_that_waits_for_authentication() -> None:
+    assert parse(aare(0, user(14), INITIATE)) == AssociationAccepted(0x1214, 1224, authentication_due=True)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +135,6 @@ def test_aare_with_titles_and_challenge_of_the_meter() -> None:
         (aare(1, user(2)), "application-context-name-not-supported", "client_sap"),
         (aare(1, user(9)), "called-AE-qualifier-not-recognized", "server_logical"),
         (aare(1, user(11)), "authentication-mechanism-name-not-recognised", "authentication"),
-        (aare(0, user(14), INITIATE), "accepted, authentication-required", "high-level"),
         (aare(2, user(1)), "rejected-transient, no-reason-given", "wait 15 s"),
         (aare(1, user(0)), "rejected-permanent, no reason", "wait 15 s"),
         (aare(1, "a305a203020102"), "no-common-acse-version", "wait 15 s"),

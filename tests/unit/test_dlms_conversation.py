@@ -27,6 +27,7 @@ from connectors.dlms.events import (
 )
 from connectors.dlms.hdlc.frame import Address, Frame, FrameType, decode
 from connectors.dlms.hdlc.scanner import FrameScanner
+from connectors.dlms.security.association import Security
 from connectors.dlms.wrapper import wrap
 from model.messages import ErrorKind
 from model.settings.meter import MeterSettings
@@ -42,6 +43,8 @@ UA = bytes.fromhex("7EA023210002002373F6C581801405020080060200800704000000010804
 AARE = bytes.fromhex("6129a109060760857405080101a203020100a305a103020100be10040e0800065f1f040000121404c80007")
 """Accepted, with-list and block transfer, PDU size 1224."""
 NOT_AUTHENTICATED = bytes.fromhex("6117a109060760857405080101a203020101a305a10302010d")
+AUTHENTICATION_REQUIRED = bytes.fromhex("6129a109060760857405080101a203020100a305a10302010ebe10040e0800065f1f040000121404c80007")
+CHALLENGE = bytes.fromhex("6135a109060760857405080101a203020100a305a10302010eaa0a8008") + b"12345678" + AUTHENTICATION_REQUIRED[-18:]
 RLRE = bytes.fromhex("6303800100")
 
 Name = Literal["hdlc", "wrapper"]
@@ -281,9 +284,17 @@ def test_refused_association(framing: Name) -> None:
     (event,) = conversation.receive(meter.answer(NOT_AUTHENTICATED))
     assert isinstance(event, Refused)
     assert "authentication-failure" in event.detail
-    assert "check password and client_sap" in event.remedy
+    assert "check password" in event.remedy and "client_sap" in event.remedy
     assert conversation.state is State.CONNECTED
     assert bool(conversation.disconnect()) == meter.hdlc
+
+
+def test_an_association_that_waits_for_authentication_is_refused_where_none_was_offered() -> None:
+    conversation, meter = Conversation(settings("wrapper")), ScriptedMeter("wrapper")
+    conversation.open()
+    (event,) = conversation.receive(meter.answer(AUTHENTICATION_REQUIRED))
+    assert isinstance(event, Refused)
+    assert "authentication-required" in event.detail and "high-level" in event.remedy
 
 
 @pytest.mark.parametrize("answer", ["d80101", "0e010603", "6129a1", "6100"])
@@ -365,11 +376,31 @@ def test_what_was_not_asked_for_is_discarded(apdu: str) -> None:
     assert kept(events) == [Answered((AttributeResult(ENERGY, 1),))]
 
 
+class Unused:
+    """Where no counter is needed."""
+
+    server_title = b""
+    server_counter: int | None = None
+
+    def next(self) -> int:
+        raise AssertionError
+
+
+def connecting(meter: MeterSettings) -> tuple[Conversation, ScriptedMeter]:
+    conversation = Conversation(meter, Security(meter, Unused()))
+    conversation.open()
+    return conversation, ScriptedMeter("hdlc")
+
+
 def in_state(state: State) -> Conversation:
     """A conversation in `state`, with HDLC."""
     conversation, meter = associated("hdlc")
     if state is State.IDLE:
         return Conversation(settings("hdlc"))
+    if state is State.PROVING:
+        conversation, meter = connecting(settings("hdlc", authentication="high-md5", hls_secret="s"))
+        meter.apdu(transmitted(conversation.receive(UA)))
+        conversation.receive(meter.answer(CHALLENGE))
     if state in (State.CONNECTING, State.ASSOCIATING):
         conversation.open()
     if state is State.ASSOCIATING:
@@ -404,7 +435,7 @@ def test_what_the_caller_may_do_in_each_state(state: State) -> None:
     assert may(lambda c: c.disconnect())
     assert may(lambda c: c.get([ENERGY])) == (state is State.ASSOCIATED)
     assert may(lambda c: c.release()) == (state in (State.ASSOCIATED, State.READING))
-    waiting = (State.CONNECTING, State.ASSOCIATING, State.READING, State.RELEASING, State.DISCONNECTING)
+    waiting = (State.CONNECTING, State.ASSOCIATING, State.PROVING, State.READING, State.RELEASING, State.DISCONNECTING)
     assert may(lambda c: c.resend()) == (state in waiting)
 
 

@@ -97,6 +97,7 @@ class Security:
         """Forget the association before: new challenge, new dedicated key."""
         self._client = Side(self._title, secrets.token_bytes(CHALLENGE_SIZE))
         self._server = Side(self._expected_title or self._counter.server_title, b"")
+        self._is_proven = False
         self._dedicated: Keys | None = None
         self._dedicated_counter: int | None = None
         if self._wants_dedicated and self._keys is not None:
@@ -120,10 +121,10 @@ class Security:
         return aarq.release_request(self._initiate(conformance, max_pdu_size) if self.is_ciphered and self._protects_release else b"")
 
     def protect(self, apdu: bytes) -> bytes:
-        """A service request as it goes out."""
+        """A service request as it goes out: under the global key until the meter is proven, then under the dedicated one."""
         if not self.is_ciphered:
             return apdu
-        if self._dedicated is None:
+        if self._dedicated is None or not self._is_proven:
             return self._protected(apdu, self._general)
         # A counter of its own. It begins where the global one stands, since some meters compare both with the same number.
         self._dedicated_counter = self._counter.next() if self._dedicated_counter is None else self._dedicated_counter + 1
@@ -179,6 +180,7 @@ class Security:
     def proven(self) -> None:
         """The association is open and the meter proven: remember its title."""
         self._counter.server_title = self._server.title
+        self._is_proven = True
 
     def peek(self, apdu: bytes, sent: bool) -> bytes | None:
         """What is inside of a protected APDU of this association, for the trace only; None when it cannot be opened."""
