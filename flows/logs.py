@@ -24,6 +24,9 @@ MASK = "***"
 _SHORTEST = 4
 """Characters: a shorter secret would mask parts of innocent words; the modules that handle secrets never log them anyway."""
 
+_KEY = re.compile(r"(?:hex:)?(?:[0-9A-Fa-f]{2}\s*){16,}")
+"""A secret that looks like the hexadecimal digits of a key."""
+
 _CHATTY = ("asyncio", "concurrent.futures")
 
 _SHARED: Sequence[Processor] = (
@@ -142,8 +145,15 @@ def _forms(secret: str) -> set[str]:
     """Patterns for the ways in which a secret can end up in a text: as it is, escaped by repr or JSON, in hex."""
     escaped = {secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
     pairs = [f"{byte:02x}" for byte in _octets(secret)]
+    forms = {re.escape(form) for form in escaped} | {_in_hex(pairs)}
+    if _KEY.fullmatch(secret):  # a key is written in hex: its bytes must not appear in another spelling
+        forms.add(_in_hex([f"{byte:02x}" for byte in bytes.fromhex(secret.removeprefix("hex:"))]))
+    return forms
+
+
+def _in_hex(pairs: Sequence[str]) -> str:
     either_case = ["".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in pair) for pair in pairs]
-    return {re.escape(form) for form in escaped} | {"[ :-]?".join(either_case)}
+    return "[ :-]?".join(either_case)
 
 
 def _octets(secret: str) -> bytes:

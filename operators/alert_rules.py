@@ -7,9 +7,8 @@ only when it becomes worse, and cleared once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -18,6 +17,8 @@ from model.percent import percent_text
 from model.settings.base import Duration
 from model.settings.node import NodeSettings
 from model.timestamps import from_ms, to_ms
+from operators.alert_security import InvocationCounterSpent, PossibleAttack
+from operators.alert_verdict import Rule, Verdict, span
 
 VERSION = 1
 """Of the state; another version is not read."""
@@ -27,8 +28,6 @@ METER_SILENT = "meter-silent"
 METER_FAILING = "meter-failing"
 VALUES_REJECTED = "values-rejected"
 CLOCK_OFF = "clock-off"
-POSSIBLE_ATTACK = "possible-attack"
-INVOCATION_COUNTER = "invocation-counter"
 
 _REMEDY_BY_ERROR = {
     ErrorKind.CONNECT: "check the link's address and port, power and network of the converter, and that no other program is connected",
@@ -77,31 +76,6 @@ class AlertSettings(NodeSettings):
         if not self.publish_critical <= self.publish_warning <= self.publish_clear:
             raise ValueError("the publish limits must rise: publish_critical <= publish_warning <= publish_clear")
         return self
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A rule's judgement: `severity` if it is bad now; else whether it is `well` again; neither between the limits."""
-
-    severity: Severity | None
-    well: bool
-    evidence: str
-    remedy: str
-
-
-class Rule(Protocol):
-    """One kind of alert about one subject."""
-
-    kind: str
-
-    def judge(self, report: HealthReport) -> Verdict | None:
-        """The judgement after this report; None if there is not enough to judge by."""
-
-    def state(self) -> Any:
-        """What must survive a restart, in plain types."""
-
-    def restore(self, state: Any) -> None:
-        """Take over what `state` returned."""
 
 
 class RecentWindows:
@@ -193,7 +167,7 @@ class MeterSilent:
         silent = report.end - since >= self._limit
         heard = report.last_good is not None and report.last_good >= report.start
         last = "never" if report.last_good is None else f"{report.last_good:%Y-%m-%d %H:%M:%S} UTC"
-        evidence = f"last good reading: {last}" if heard else f"no good reading for {_span(report.end - since)} (last: {last})"
+        evidence = f"last good reading: {last}" if heard else f"no good reading for {span(report.end - since)} (last: {last})"
         if report.last_error is not None and not heard:
             evidence += f"; last error: {report.last_error}"
         return Verdict(Severity.CRITICAL if silent else None, heard, evidence, _error_remedy(report.last_error))
@@ -285,7 +259,7 @@ class ClockOff:
         if offset is None:
             return None
         direction = "ahead" if offset > 0 else "behind"
-        evidence = f"the meter's clock is {_span(timedelta(seconds=abs(offset)))} {direction}"
+        evidence = f"the meter's clock is {span(timedelta(seconds=abs(offset)))} {direction}"
         remedy = "check this host's time service, then set the meter's clock; a whole hour points to daylight saving or a wrong deviation"
         return Verdict(Severity.WARNING if abs(offset) > self._limit else None, abs(offset) < self._limit / 2, evidence, remedy)
 
@@ -297,76 +271,6 @@ class ClockOff:
         """Nothing to take over."""
 
 
-class PossibleAttack:
-    """Something that was not authentic arrived in a meter's name. One is enough: honest meters send none."""
-
-    kind = POSSIBLE_ATTACK
-
-    def __init__(self, settings: AlertSettings) -> None:
-        self._clear = timedelta(seconds=settings.attack_clear)
-        self._last: datetime | None = None
-
-    def judge(self, report: HealthReport) -> Verdict:
-        """Judge this window; well again after a time without violations."""
-        total = sum(found.count for found in report.violations)
-        if total:
-            self._last = report.end
-            kinds = ", ".join(f"{found.count} {found.violation.value}" for found in report.violations)
-            evidence = f"{total} messages in the meter's name not believed ({kinds}); last: {report.violations[-1].detail}"
-            return Verdict(Severity.CRITICAL, False, evidence, _ATTACK_REMEDY)
-        quiet = self._last is None or report.end - self._last >= self._clear
-        return Verdict(None, quiet, f"nothing unauthentic for {_span(self._clear)}", "")
-
-    def state(self) -> Any:
-        """When the last window with violations ended, in ms."""
-        return None if self._last is None else to_ms(self._last)
-
-    def restore(self, state: Any) -> None:
-        """Take over that time."""
-        self._last = None if state is None else from_ms(state)
-
-
-_ATTACK_REMEDY = (
-    "none of it became a value. If it began with a change of configuration, check keys, security_suite, security_policy and"
-    " server_system_title; if a converter delivers old bytes, see to that; else someone on the way changes or repeats messages:"
-    " find out who has access to the line and the network, and change the keys"
-)
-
-
-class InvocationCounterSpent:
-    """Our invocation counter towards a meter is refused, or comes near its end: then the key must be changed."""
-
-    kind = INVOCATION_COUNTER
-
-    def __init__(self, settings: AlertSettings) -> None:
-        self._limit = settings.counter_limit
-
-    def judge(self, report: HealthReport) -> Verdict | None:
-        """Judge the highest counter of this window, and what the last error says."""
-        refused = report.last_error is not None and report.last_error.startswith(f"{ErrorKind.COUNTER.value}:")
-        if refused and not report.ok:
-            return Verdict(Severity.CRITICAL, False, str(report.last_error), _COUNTER_REMEDY)
-        counter = report.invocation_counter
-        if counter is None:
-            return None
-        evidence = f"our invocation counter towards the meter is {counter}"
-        spent = counter >= self._limit
-        return Verdict(Severity.WARNING if spent else None, not spent and report.ok > 0, evidence, _SPENT_REMEDY)
-
-    def state(self) -> Any:
-        """Nothing: the newest report is all it needs."""
-        return None
-
-    def restore(self, state: Any) -> None:
-        """Nothing to take over."""
-
-
-_SPENT_REMEDY = "give the meter a new block_cipher_key, there and here, before the counter ends at 4,294,967,295"
-_COUNTER_REMEDY = (
-    "look for another client with the same client SAP and keys, and check the keys; the pipeline tries again only at its longest interval"
-)
-
-
 class SubjectAlerts:
     """The rules of one subject, a meter or the fleet, and which of its alerts are raised."""
 
@@ -376,7 +280,7 @@ class SubjectAlerts:
         self._rules: list[Rule] = [PublishRate(settings)]
         if subject != FLEET:
             self._rules = [MeterSilent(settings, interval), MeterFailing(settings), ValuesRejected(settings), ClockOff(settings)]
-            self._rules += [PossibleAttack(settings), InvocationCounterSpent(settings)]
+            self._rules += [PossibleAttack(settings.attack_clear), InvocationCounterSpent(settings.counter_limit)]
 
     def judge(self, report: HealthReport) -> list[Alert]:
         """The alerts that this report raises or clears."""
@@ -424,10 +328,3 @@ def _error_remedy(last_error: str | None) -> str:
     """What to do about an error text that begins with the name of its kind, as HealthReport.last_error does."""
     name = "" if last_error is None else last_error.partition(":")[0]
     return next((remedy for kind, remedy in _REMEDY_BY_ERROR.items() if kind.value == name), _REMEDY_UNKNOWN)
-
-
-def _span(time: timedelta) -> str:
-    seconds = round(time.total_seconds())
-    if seconds < 120:
-        return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -59,6 +59,10 @@ _SECURITY_REMEDY = (
     "check that keys, security_suite, security_policy and server_system_title are the meter's; if they are, someone on the way"
     " changes or repeats messages, or a converter delivers old bytes"
 )
+_OLD_COUNTER_REMEDY = (
+    "a meter that restarts its own counter with each association needs server_counter_restarts: true; else someone on the way"
+    " repeats messages, or a converter delivers old bytes"
+)
 
 log = structlog.get_logger(__name__)
 
@@ -357,7 +361,8 @@ class Session:
         self._violations[event.violation] = ViolationCount(event.violation, count, event.detail)
         self._log.warning("a message is not authentic and not believed", violation=event.violation.value, detail=event.detail)
         if not event.stands:
-            raise MeterError(ErrorKind.SECURITY, f"{event.violation.value}: {event.detail}", _SECURITY_REMEDY)
+            remedy = _OLD_COUNTER_REMEDY if event.violation is Violation.OLD_COUNTER else _SECURITY_REMEDY
+            raise MeterError(ErrorKind.SECURITY, f"{event.violation.value}: {event.detail}", remedy)
 
     def _ignored(self) -> str:
         if not self._discarded:

@@ -265,7 +265,7 @@ _PROBLEMS: Sequence[_Problem] = (
         "client_system_title is missing, which keys and high-sha256 need; add one, such as client_system_title: 4D4D4D0000000001",
     ),
     (
-        lambda s: s.client_system_title is not None and s.client_system_title == s.server_system_title,
+        lambda s: s.client_system_title is not None and s.client_system_title.lower() == (s.server_system_title or "").lower(),
         "server_system_title is that of the client; give the meter's own, or leave it out",
     ),
     (

@@ -22,7 +22,7 @@ from connectors.archive import sink as sink_module
 from connectors.archive.database import open_writer
 from connectors.archive.reader import ArchivedReport, ArchiveReader, Totals
 from connectors.archive.rows import restore_value
-from connectors.archive.schema import FILE_NAME, VERSION, version_of
+from connectors.archive.schema import FILE_NAME, MIGRATIONS, VERSION, version_of
 from connectors.archive.sink import NODE, ArchivePartition, ArchiveSettings, archive_out
 from connectors.archive.store import ArchiveStore
 from connectors.console import table
@@ -43,6 +43,8 @@ from model.messages import (
     Rejection,
     Severity,
     Value,
+    Violation,
+    ViolationCount,
 )
 from model.node import MAIN, BuildContext, NodeType
 from model.settings.pipeline import PipelineSettings
@@ -126,6 +128,29 @@ def test_every_message_comes_back_as_it_was(store: ArchiveStore, reader: Archive
     assert reader.alerts(T0, FAR) == [alert(5)]
     assert reader.totals(T0, FAR) == Totals({Outcome.OK: 0, Outcome.PARTIAL: 1, Outcome.FAILED: 0}, 1, 1, 5)
     assert reader.meters() == ["m1"]
+
+
+def test_what_was_not_authentic_is_kept(store: ArchiveStore, reader: ArchiveReader) -> None:
+    violations = (ViolationCount(Violation.OLD_COUNTER, 1, "old"), ViolationCount(Violation.WRONG_TAG, 2, "wrong"))
+    store.write([replace(cycle(1), violations=violations), cycle(2), replace(report(0), violations=violations, invocation_counter=7)])
+    assert [kept.violations for kept in reader.cycles("m1", T0, FAR)] == [violations, ()]
+    (kept,) = reader.reports("m1", T0, FAR)
+    assert (kept.report.violations, kept.report.invocation_counter) == (violations, 7)
+
+
+def test_an_archive_of_version_1_becomes_one_of_this_version(path: Path) -> None:
+    path.parent.mkdir()
+    with sqlite3.connect(path) as database:
+        for statement in (*MIGRATIONS[0], "CREATE TABLE schema_version (version INTEGER PRIMARY KEY, applied INTEGER NOT NULL)"):
+            database.execute(statement)
+        database.execute("INSERT INTO schema_version VALUES (1, 0)")
+        database.execute("INSERT INTO reports VALUES ('m1', ?, ?" + ", 0" * 12 + ", NULL, NULL, NULL, NULL, NULL)", (to_ms(T0), to_ms(T0)))
+    database.close()
+    store = ArchiveStore(path, 90 * DAY, to_ms(T0))
+    store.write([report(60)])
+    store.close()
+    with ArchiveReader(path) as reader:
+        assert [kept.report.violations for kept in reader.reports("m1", T0, FAR)] == [(), ()]
 
 
 @pytest.mark.parametrize(

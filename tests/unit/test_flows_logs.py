@@ -166,3 +166,11 @@ def test_details_are_fields_for_programs_and_left_to_the_sentence_for_people():
     assert json.loads(lines(programs)[0])["cycles"] == 10
     assert "details" not in programs.getvalue() + people.getvalue()
     assert "cycles=" not in people.getvalue()
+
+
+@pytest.mark.parametrize(
+    "shown", ["0011223344556677889AABBCCDDEEFF0", "00 11 22 33 44 55 66 77 88 9a ab bc cd de ef f0", "0011223344556677889aabbccddeeff0"]
+)
+@pytest.mark.parametrize("key", ["0011223344556677889AABBCCDDEEFF0", "00 11 22 33 44 55 66 77 88 9a ab bc cd de ef f0"])
+def test_a_key_is_masked_however_its_bytes_are_written(key, shown):
+    assert SecretMask([key]).text(f"key {shown}!") == "key ***!"

@@ -14,7 +14,7 @@ from bytewax.testing import TestingSink, TestingSource, run_main
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.messages import FLEET, Alert, HealthReport, Severity
+from model.messages import FLEET, Alert, HealthReport, Severity, Violation, ViolationCount
 from operators.alert import AlertLogic, alert, log_alert
 from operators.alert_rules import AlertSettings, RecentWindows, SubjectAlerts
 
@@ -291,3 +291,42 @@ def test_in_a_flow_an_alert_is_raised_once_across_an_abort(tmp_path: Path) -> No
         ("m1", "meter-failing", True),
         (FLEET, "publish-rate", False),
     ]
+
+
+def attacked(minute: int, count: int = 1, violation: Violation = Violation.WRONG_TAG) -> HealthReport:
+    return report(minute, violations=(ViolationCount(violation, count, "the authentication tag is wrong"),))
+
+
+def test_one_message_that_is_not_authentic_is_a_possible_attack_even_where_all_cycles_are_good() -> None:
+    (raised,) = judged([report(0), attacked(1, 3)])
+    assert (raised.kind, raised.severity, raised.subject) == ("possible-attack", CRITICAL, "m1")
+    assert "3 messages" in raised.evidence and "3 wrong-tag" in raised.evidence and "the authentication tag is wrong" in raised.evidence
+    assert "none of it became a value" in raised.remedy and "keys" in raised.remedy
+
+
+def test_a_possible_attack_is_raised_once_and_cleared_after_a_long_quiet() -> None:
+    reports = [attacked(0), attacked(1), *(report(minute) for minute in range(2, 70))]
+    assert brief(judged(reports)) == [("possible-attack", True, "critical", 1), ("possible-attack", False, "critical", 62)]
+
+
+def test_the_quiet_after_an_attack_counts_over_a_restart() -> None:
+    before = SubjectAlerts("m1", AlertSettings())
+    before.judge(attacked(0))
+    after = SubjectAlerts("m1", AlertSettings())
+    after.restore(pickle.loads(pickle.dumps(before.state())))
+    assert after.judge(report(1)) == []
+    assert brief(after.judge(report(61))) == [("possible-attack", False, "critical", 62)]
+
+
+def test_an_invocation_counter_near_its_end_is_a_warning() -> None:
+    reports = [report(0, invocation_counter=1_999_999_999), report(1, invocation_counter=2_000_000_000), report(2, invocation_counter=17)]
+    raised, cleared = judged(reports)
+    assert (raised.kind, raised.severity, raised.raised) == ("invocation-counter", WARNING, True)
+    assert "2000000000" in raised.evidence and "block_cipher_key" in raised.remedy
+    assert not cleared.raised
+
+
+def test_a_refused_invocation_counter_is_critical_until_the_meter_is_read_again() -> None:
+    refused = [quiet(minute, cycles=1, failed=1, last_error="counter: refused", invocation_counter=9) for minute in (0, 1)]
+    alerts = [each for each in judged([*refused, report(2, invocation_counter=1000)]) if each.kind == "invocation-counter"]
+    assert [(each.raised, each.severity) for each in alerts] == [(True, CRITICAL), (False, CRITICAL)]

@@ -17,7 +17,20 @@ from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.messages import FLEET, Cycle, ErrorKind, HealthReport, Origin, Outcome, ReadError, Reading, Receipt, Rejection
+from model.messages import (
+    FLEET,
+    Cycle,
+    ErrorKind,
+    HealthReport,
+    Origin,
+    Outcome,
+    ReadError,
+    Reading,
+    Receipt,
+    Rejection,
+    Violation,
+    ViolationCount,
+)
 from model.percent import percent_text
 from operators.health import FleetHealth, HealthSettings, MeterHealth, health, log_report, summary
 from operators.health_fleet import FleetWindows
@@ -104,6 +117,23 @@ def test_outcomes_readings_rejections_and_receipts_are_counted() -> None:
         last_error="timeout: no reply",
     )
     assert report.publish_rate == 0.5
+
+
+def test_what_was_not_authentic_is_summed_by_kind_also_over_cycles_that_are_ok() -> None:
+    meter = windows()
+    tag, old = ViolationCount(Violation.WRONG_TAG, 2, "first"), ViolationCount(Violation.OLD_COUNTER, 1, "old")
+    meter.add(replace(cycle(1), violations=(tag, old), invocation_counter=70), at(2))
+    meter.add(replace(cycle(11), violations=(replace(tag, count=1, detail="last"),), invocation_counter=90), at(12))
+    meter = MeterWindows.restored(pickle.loads(pickle.dumps(meter.state())), meter._grid)
+    (report,) = meter.close(at(65))
+    assert report.violations == (old, ViolationCount(Violation.WRONG_TAG, 3, "last"))
+    assert report.invocation_counter == 90
+    fleet = FleetWindows(meter._grid, 2)
+    fleet.add(report, at(65))
+    fleet.add(replace(report, meter="m2", invocation_counter=None), at(66))
+    (whole,) = fleet.close(at(66))
+    assert whole.violations == (ViolationCount(Violation.OLD_COUNTER, 2, "m2: old"), ViolationCount(Violation.WRONG_TAG, 6, "m2: last"))
+    assert whole.invocation_counter == 90
 
 
 def test_a_quiet_meter_is_reported_in_every_window() -> None:
