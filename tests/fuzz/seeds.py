@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from connectors.dlms.hdlc.frame import Address, Frame, FrameType
 from connectors.dlms.wrapper import wrap
-from tests.fuzz.targets import AARE, UA
+from tests.fuzz.targets import AARE, UA, ciphered, ciphered_value
 
 _CLIENT, _METER = Address(16), Address(1, 17, 4)
 
@@ -50,6 +50,8 @@ _FRAMES = [
     for number, apdu in enumerate(_APDUS)
 ]
 
+_CIPHERED = [ciphered(ciphered_value(number), 2 + number, general=number % 2 == 1) for number in range(16)]
+
 SEEDS: dict[str, list[bytes]] = {
     "frame-scanner": [UA, b"".join(_FRAMES), UA[:20] + UA, *_FRAMES],
     "wrapper-scanner": [wrap(1, 16, apdu) for apdu in _APDUS] + [b"".join(wrap(1, 16, apdu) for apdu in _APDUS)],
@@ -57,6 +59,8 @@ SEEDS: dict[str, list[bytes]] = {
     "value": _VALUES,
     "hdlc-conversation": [bytes([progress]) + data for progress in (0, 1, 3, 7, 15) for data in (UA, *_FRAMES)],
     "wrapper-conversation": [bytes([progress]) + wrap(1, 16, apdu) for progress in (0, 1, 3, 7, 15) for apdu in _APDUS],
+    "ciphered-apdu": _CIPHERED,
+    "ciphered-conversation": [bytes([progress]) + wrap(1, 16, apdu) for progress in (0, 1) for apdu in (*_CIPHERED, *_APDUS)],
     "server-limits": [b'{"maxPayloadSize":65536,"maxInflightMessages":100,"rateLimits":{"messages":"200:1"}}'],
 }
 """Target name -> inputs."""

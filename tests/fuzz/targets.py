@@ -13,10 +13,12 @@ from connectors.dlms import cosem
 from connectors.dlms.apdu import describe, replies
 from connectors.dlms.axdr import CosemError
 from connectors.dlms.conversation import Conversation, State
-from connectors.dlms.events import Attribute, Discarded, Transmit
+from connectors.dlms.events import Answered, Attribute, Discarded, Transmit
 from connectors.dlms.hdlc.frame import Address, Frame, FrameType
 from connectors.dlms.hdlc.scanner import FrameScanner
 from connectors.dlms.scanner import Scanner
+from connectors.dlms.security.association import Security
+from connectors.dlms.security.protection import Keys, NotAuthentic, Policy, Suite, protect, unprotect
 from connectors.dlms.wrapper import WrapperScanner, wrap
 from connectors.thingsboard.limits import parse_limits
 from model.settings.meter import MeterSettings
@@ -33,6 +35,34 @@ ASKED = (
 
 UA = bytes.fromhex("7EA023210002002373F6C58180140502008006020080070400000001080400000001CE6A7E")
 AARE = bytes.fromhex("6129a109060760857405080101a203020100a305a103020100be10040e0800065f1f040000121404c80007")
+
+KEYS = Keys(Suite.SUITE_0, bytes(range(16)), bytes(range(100, 116)))
+SERVER_TITLE = b"SERVER01"
+SECRET_VALUE = 4711
+"""What an honest ciphered meter answers: nothing else may ever come out of one."""
+CIPHERED = MeterSettings(
+    id="m",
+    connect="tcp://h:1",
+    framing="wrapper",
+    template="t",
+    authentication="low",
+    password="12345678",
+    security_policy="authenticated-encryption",
+    block_cipher_key=KEYS.encryption.hex(),
+    authentication_key=KEYS.authentication.hex(),
+    client_system_title="434C49454E543031",
+    server_system_title=SERVER_TITLE.hex(),
+)
+
+
+def ciphered(apdu: bytes, counter: int, general: bool = False) -> bytes:
+    """`apdu` as the honest ciphered meter sends it."""
+    return protect(apdu, KEYS, Policy.AUTHENTICATED_ENCRYPTION, SERVER_TITLE, counter, general=general)
+
+
+def ciphered_value(invoke_id: int) -> bytes:
+    """The honest GET-response of the ciphered meter."""
+    return bytes([0xC4, 1, 0xC0 | invoke_id, 0, 0x06]) + SECRET_VALUE.to_bytes(4, "big")
 
 
 def frame_scanner(data: bytes) -> None:
@@ -83,6 +113,44 @@ def wrapper_conversation(data: bytes) -> None:
     _converse(MeterSettings(id="m", connect="tcp://h:1", framing="wrapper", template="t"), data)
 
 
+def ciphered_apdu(data: bytes) -> None:
+    """A protected APDU: what comes out is what the holder of the keys put in."""
+    try:
+        opened = unprotect(data, KEYS, Policy.AUTHENTICATED_ENCRYPTION, SERVER_TITLE, None)
+    except NotAuthentic:
+        return
+    assert opened.apdu in {ciphered_value(invoke_id) for invoke_id in range(16)}
+
+
+def ciphered_conversation(data: bytes) -> None:
+    """What anybody says in the name of a ciphered meter; only its own value ever comes out."""
+    conversation = Conversation(CIPHERED, Security(CIPHERED, _Counter()))
+    conversation.open()
+    if data[:1] and data[0] & 1:
+        response = ciphered(bytes.fromhex("0800065f1f040000121404c80007"), 1)
+        body = bytes.fromhex("a109060760857405080103a203020100a305a103020100") + bytes([0xBE, len(response) + 2, 4, len(response)])
+        _answer(conversation, wrap(1, 16, bytes([0x61, len(body) + len(response)]) + body + response))
+        assert conversation.state is State.ASSOCIATED
+        conversation.get(ASKED[:1])
+    for event in conversation.receive(data[1:]):
+        assert not isinstance(event, Answered) or event.results[0].data == SECRET_VALUE
+    conversation.trace(data[1:], sent=False)
+    conversation.disconnect()
+
+
+class _Counter:
+    """An invocation counter in memory."""
+
+    server_title = b""
+    server_counter: int | None = None
+    last = 0
+
+    def next(self) -> int:
+        """The next number."""
+        self.last += 1
+        return self.last
+
+
 def server_limits(data: bytes) -> None:
     """The server's answer to getSessionLimits."""
     parse_limits(data)
@@ -90,7 +158,17 @@ def server_limits(data: bytes) -> None:
 
 TARGETS: dict[str, Target] = {
     target.__name__.replace("_", "-"): target
-    for target in (frame_scanner, wrapper_scanner, reply, value, hdlc_conversation, wrapper_conversation, server_limits)
+    for target in (
+        frame_scanner,
+        wrapper_scanner,
+        reply,
+        value,
+        hdlc_conversation,
+        wrapper_conversation,
+        ciphered_apdu,
+        ciphered_conversation,
+        server_limits,
+    )
 }
 
 
