@@ -126,6 +126,8 @@ _TRANSITIONS: dict[tuple[State, _Did], State] = {
     **{(state, _Did.END): State.CLOSED for state in (*_OPEN_STATES, State.DISCONNECTING)},
 }
 
+_AARE = b"\x61"
+
 _SECURED = (State.PROVING, State.ASSOCIATED, State.READING, State.RELEASING)
 """Where messages of a ciphered association are protected."""
 
@@ -287,6 +289,8 @@ class Conversation:
         return self._met(_Did.END, Dropped(broken.detail))
 
     def _apdu(self, apdu: bytes) -> list[Event]:
+        if self._security is not None and apdu[:1] == _AARE and self._state is not State.ASSOCIATING:
+            return self._not_ours(apdu, "was not asked for")  # it must not touch what is known of the meter
         try:
             apdu = self._revealed(apdu)
             reply = replies.parse(apdu) if self._security is None else replies.parse(apdu, self._security.reveal_initiate)

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 
 from connectors.dlms.security.protection import HIGHEST_COUNTER
 from model.errors import MeterError, StorageError
@@ -149,6 +150,7 @@ class InvocationCounter:
         self._id = identity
         self._least = start
         self._reserved: deque[range] = deque()
+        self._preparing = Lock()  # a caller that was cut short may have left its thread behind
         self._loaded = False
         self._written: tuple[bytes, int | None] = (b"", None)
         self.is_first_contact = False
@@ -188,9 +190,10 @@ class InvocationCounter:
         :raises StorageError: when the file cannot be used.
         :raises MeterError: COUNTER, when the numbers are used up.
         """
-        self.load()
-        if self._left() < FEW:
-            self._reserve()
+        with self._preparing:
+            self.load()
+            if self._left() < FEW:
+                self._reserve()
 
     def next(self) -> int:
         """A number that was never used before; blocks only where `prepare` was not called in time."""
@@ -206,9 +209,10 @@ class InvocationCounter:
 
     def raise_to(self, least: int) -> None:
         """Use no number below `least` any more. Blocks."""
-        self._least = max(self._least, least)
-        self._reserved.clear()
-        self._reserve()
+        with self._preparing:
+            self._least = max(self._least, least)
+            self._reserved.clear()
+            self._reserve()
 
     def note_server(self) -> None:
         """Write down what is known of the meter, where that is new. Blocks.

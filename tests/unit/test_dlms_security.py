@@ -318,6 +318,15 @@ def test_a_plain_notification_between_requests_disturbs_nobody() -> None:
     assert joined.receive(answer) == [RIGHT]
 
 
+def test_an_aare_in_the_middle_of_an_association_changes_nothing() -> None:
+    joined = pair()
+    answer = joined.answers(joined.client.get([ENERGY]))
+    again = joined.meter.answer(joined.client._security.associate(0x1214, 1024))  # type: ignore[union-attr]
+    refused = bytes.fromhex("6117a109060760857405080101a203020101a305a10302010d")
+    assert [type(event) for apdu in (again, refused) for event in joined.receive(apdu)] == [Discarded, Discarded]
+    assert joined.receive(answer) == [RIGHT]
+
+
 def test_a_copy_of_an_answer_is_counted_but_ends_nothing_while_nothing_is_awaited() -> None:
     joined = pair()
     answer = joined.answers(joined.client.get([ENERGY]))

@@ -46,6 +46,12 @@ MECHANISMS = {
 }
 
 
+_CONTEXTS = {
+    False: (aarq.LOGICAL_NAMES, aarq.LOGICAL_NAMES_CIPHERED),
+    True: (aarq.SHORT_NAMES, aarq.SHORT_NAMES_CIPHERED),
+}
+
+
 class Counter(Protocol):
     """What `InvocationCounter` offers: numbers never used before, and a place for what was proven of the meter."""
 
@@ -108,9 +114,10 @@ class Security:
             KeySet.DEDICATED: None,
         }
 
-    def associate(self, conformance: int, max_pdu_size: int) -> bytes:
+    def associate(self, conformance: int, max_pdu_size: int, short_names: bool = False) -> bytes:
         """AARQ, its initiate request protected under the global key."""
-        context = aarq.LOGICAL_NAMES_CIPHERED if self.is_ciphered else aarq.LOGICAL_NAMES
+        plain, ciphered = _CONTEXTS[short_names]
+        context = ciphered if self.is_ciphered else plain
         conformance |= aarq.ACTION if self.is_high else 0
         conformance |= aarq.GENERAL_PROTECTION if self._general else 0
         challenge = self._client.challenge if self.is_high else self._password
