@@ -54,7 +54,7 @@ from connectors.dlms.events import (
 )
 from connectors.dlms.secret_hex import masked_hex
 from connectors.dlms.security.association import Security
-from connectors.dlms.security.protection import NotAuthentic
+from connectors.dlms.security.protection import MOST_ADDED, NotAuthentic
 from model.messages import Violation
 from model.settings.meter import MeterSettings
 
@@ -193,7 +193,10 @@ class Conversation:
 
     def fits(self, attributes: Sequence[Attribute], limit: int) -> int:
         """How many of `attributes`, from the front and at most `limit`, one GET-with-list holds; at least 1."""
-        return max(1, min(len(attributes), limit, list_capacity(self._limits.max_pdu_size)))
+        size = self._limits.max_pdu_size
+        if size and self._security is not None and self._security.is_ciphered:
+            size = max(1, size - MOST_ADDED)
+        return max(1, min(len(attributes), limit, list_capacity(size)))
 
     def resend(self) -> bytes:
         """The bytes that went out last once more: the request, or in the middle of an answer what asked for its next part.

@@ -17,6 +17,7 @@ from model.loading.fields import empty_keys, path_locations, secret_locations, s
 from model.loading.fleet import check_fleet
 from model.loading.links import configured_twice, shared_links
 from model.loading.meters_file import read_meters_file
+from model.loading.protection import shared_keys, unauthenticated
 from model.loading.reading_nodes import read_by_nobody, read_twice, reading_nodes, reading_nothing
 from model.loading.secret_files import read_secret_files, resolve_paths
 from model.loading.substitution import substitute
@@ -136,6 +137,8 @@ class _Loading:
                         *unseen_rejections(self.document, vertices),
                         *read_by_nobody(self.document, vertices, readers, [meter.id for meter in settings.meters]),
                         *shared_links(self.document, meters),
+                        *unauthenticated(self.document, meters),
+                        *shared_keys(self.document, meters),
                     ],
                     self.document.file,
                 )

@@ -354,6 +354,13 @@ def test_with_hdlc_a_repetition_is_the_same_bytes() -> None:
     assert client.resend() == client.resend() == event.data
 
 
+@pytest.mark.parametrize("more", [{}, {"ciphering": "general"}, {"ciphering": "general", "dedicated_key": True}])
+def test_a_list_fits_the_meters_pdu_size_with_its_protection(more: dict[str, Any]) -> None:
+    joined = pair(**more)
+    count = joined.client.fits([ENERGY] * 255, 255)
+    assert 1224 - 40 < len(joined.client.get([ENERGY] * count)) - 8 <= 1224
+
+
 def test_a_protected_release_carries_the_initiate_request() -> None:
     joined = pair(protected_release=True)
     apdu = joined.client.release()[8:]

@@ -118,3 +118,22 @@ def test_names_are_listed_but_not_by_the_thousand():
     assert named("meter", ["a", "b"]) == "meters a and b"
     assert named("meter", list("abcde")) == "meters a, b, c, d and e"
     assert named("meter", list("abcdefg")) == "meters a, b, c, d, e and 2 more"
+
+
+def ciphered(name: str, place: int, key: str, policy: str = "authenticated-encryption", title: str = "4D4D4D0000000001") -> str:
+    keys = f'block_cipher_key: "{key}", authentication_key: "{key}", client_system_title: "{title}"'
+    return f'{{id: {name}, connect: "tcp://192.0.2.{place}:4059", template: basic, security_policy: {policy}, {keys}}}'
+
+
+def test_encryption_alone_is_pointed_out(tmp_path):
+    meters = [ciphered("a", 1, "0a" * 16), ciphered("b", 2, "0b" * 16, "encryption"), ciphered("c", 3, "0c" * 16, "encryption")]
+    assert warnings(tmp_path, meters, "type: dlms-in") == [
+        (5, "meters b and c: encryption alone does not tell whether a reply was changed")
+    ]
+
+
+def test_a_key_that_several_meters_have_is_pointed_out(tmp_path):
+    meters = [ciphered("a", 1, "0a" * 16), ciphered("b", 2, "0b" * 16), ciphered("c", 3, "0A" * 16)]
+    assert warnings(tmp_path, meters, "type: dlms-in") == [(6, "meters a and c have one block_cipher_key and one client_system_title")]
+    meters[2] = ciphered("c", 3, "0A" * 16, title="4D4D4D0000000002")
+    assert warnings(tmp_path, meters, "type: dlms-in") == []

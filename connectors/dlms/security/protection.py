@@ -33,6 +33,8 @@ from connectors.dlms.security.tags import (
 from model.messages import Violation
 
 TITLE_SIZE = 8
+MOST_ADDED = 30
+"""Bytes that protection adds to an APDU at most: tag, system title and its length, length, control byte, counter, tag."""
 HIGHEST_COUNTER = 0xFFFFFFFF
 _SUITE_BITS, _BROADCAST, _COMPRESSED = 0x0F, 0x40, 0x80
 
