@@ -53,7 +53,7 @@ class CounterRecovery:
     async def before_association(self) -> None:
         """Make numbers ready; ask the meter first where it was never met, or where it refused a number just now.
 
-        :raises MeterError: COUNTER, when what the meter tells cannot be.
+        :raises MeterError: COUNTER, when what the meter tells cannot be; CONNECT, when it cannot be reached.
         :raises StorageError: when the numbers cannot be kept.
         """
         if self._counter.is_due:
@@ -63,7 +63,9 @@ class CounterRecovery:
             try:
                 await self._take_over(as_recovery=doubt)
             except MeterError as fault:
-                if fault.kind is ErrorKind.COUNTER:
+                # A meter that cannot be reached is asked next time, before a number is risked.
+                if fault.kind in (ErrorKind.COUNTER, ErrorKind.CONNECT):
+                    self._in_doubt = doubt
                     raise
                 self._log.info("the meter does not tell its invocation counter", cause=fault.what, begins_with=self._counter.upcoming)
         await self.top_up()

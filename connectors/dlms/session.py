@@ -153,7 +153,8 @@ class Session:
                 await self._associate()
             except MeterError as fault:
                 # Some meters say nothing at all to a counter that is too low, or close the link.
-                ignored = self._conversation.state in (State.ASSOCIATING, State.PROVING)
+                silent = fault.kind in (ErrorKind.TIMEOUT, ErrorKind.LINK_LOST)
+                ignored = silent and self._conversation.state in (State.ASSOCIATING, State.PROVING)
                 if fault.kind not in (ErrorKind.COUNTER, ErrorKind.REFUSED) and not ignored:
                     raise
                 await self.abandon()

@@ -167,6 +167,16 @@ def test_the_first_contact_asks_the_meter(store: InvocationCounters, told: int |
     assert again.next() == first + CHUNK and meter.asked == 1
 
 
+def test_a_meter_that_cannot_be_reached_is_asked_the_next_time(store: InvocationCounters) -> None:
+    meter = Meter(MeterError(ErrorKind.CONNECT, "connection refused"))
+    counter, recovering = recovery(store, meter)
+    with pytest.raises(MeterError):
+        asyncio.run(recovering.before_association())
+    meter.counter = 5000
+    asyncio.run(recovering.before_association())
+    assert (counter.next(), meter.asked) == (5001, 2)
+
+
 def test_a_refusal_takes_over_a_higher_counter_once_and_then_stops(store: InvocationCounters) -> None:
     store.of(METER).next()
     meter = Meter(9000)
