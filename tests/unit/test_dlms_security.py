@@ -213,6 +213,15 @@ def test_a_recording_of_the_whole_association_before_is_not_believed() -> None:
     assert isinstance(event, Violated) and event.violation is Violation.OLD_COUNTER
 
 
+def test_a_counter_that_nobody_authenticates_locks_nobody_out_for_good() -> None:
+    joined = pair("low", "encryption")
+    joined.meter.counter = 0xFFFFFFF0
+    assert joined.read() == [RIGHT]
+    joined.meter.counter = 100
+    assert isinstance(joined.associate(), Associated)
+    assert joined.read() == [RIGHT]
+
+
 def test_a_meter_whose_counter_restarts_is_read_where_the_settings_say_so() -> None:
     joined = pair(server_counter_restarts=True)
     joined.meter.counter = 0

@@ -148,7 +148,8 @@ class Security:
             raise NotAuthentic(Violation.MALFORMED, f"protected with a {header.keys.value} key, which this association has not")
         opened = open_header(header, keys, self.policy, self._server.title, self._seen[header.keys])
         self._seen[header.keys] = opened.counter
-        if header.keys is KeySet.GLOBAL:
+        # A counter that nobody authenticates may be anybody's: it must not outlive the association and lock the meter out.
+        if header.keys is KeySet.GLOBAL and opened.policy & Policy.AUTHENTICATION:
             self._counter.server_counter = opened.counter
         return opened.apdu
 
