@@ -60,6 +60,8 @@ class CounterRecovery:
             await _in_thread(self._counter.load)
         if self._counter.is_first_contact or self._in_doubt:
             doubt, self._in_doubt = self._in_doubt, False
+            if doubt and self._adopted:
+                raise _stop(ErrorKind.COUNTER, "the meter goes on refusing the invocation counter that it told itself", _KEYS_REMEDY)
             try:
                 await self._take_over(as_recovery=doubt)
             except MeterError as fault:

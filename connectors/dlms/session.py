@@ -159,9 +159,17 @@ class Session:
                     raise
                 await self.abandon()
                 await self._recovery.after_refusal(fault)
-                await self._associate()
+                await self._associate_again(self._recovery)
         if self._counter is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._counter.note_server)
+
+    async def _associate_again(self, recovery: CounterRecovery) -> None:
+        try:
+            await self._associate()
+        except MeterError as fault:
+            if fault.kind is ErrorKind.COUNTER:
+                await recovery.after_refusal(fault)
+            raise
 
     async def _associate(self) -> None:
         await self.close()

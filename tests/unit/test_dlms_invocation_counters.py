@@ -16,6 +16,7 @@ import pytest
 from connectors.dlms.counter_recovery import HIGHEST_BELIEVED, CounterRecovery
 from connectors.dlms.invocation_counters import CHUNK, FEW, CounterId, InvocationCounter, InvocationCounters
 from connectors.dlms.security.protection import HIGHEST_COUNTER
+from connectors.dlms.session import Session
 from model.errors import MeterError, StorageError
 from model.messages import ErrorKind
 from tests.unit.secured_meter import secured
@@ -264,6 +265,45 @@ def test_a_refusal_on_an_open_association_asks_before_the_next_one(store: Invoca
 
     asyncio.run(run())
     assert (counter.next(), meter.asked) == (70_001, 1)
+
+
+def test_refusals_on_open_associations_do_not_go_on_for_ever_either(store: InvocationCounters) -> None:
+    store.of(METER).next()
+    meter = Meter(70_000)
+    _, recovering = recovery(store, meter)
+
+    async def run() -> None:
+        recovering.refused_later()
+        await recovering.before_association()
+        meter.counter = 90_000
+        recovering.refused_later()
+        with pytest.raises(MeterError) as caught:
+            await recovering.before_association()
+        assert caught.value.needs_a_person
+
+    asyncio.run(run())
+    assert meter.asked == 1
+
+
+def test_a_session_tries_the_meters_own_counter_once_and_gives_up(store: InvocationCounters) -> None:
+    class Refused(Session):
+        attempts = reads = 0
+
+        async def _associate(self) -> None:
+            self.attempts += 1
+            raise MeterError(ErrorKind.COUNTER, "invocation-counter-error")
+
+        async def _read_counter(self) -> int:
+            self.reads += 1
+            return 9000
+
+    store.of(METER).next()
+    session = Refused(METER, lambda _id, connect: connect, store)
+    for attempts in (2, 3):  # the second time without asking again
+        with pytest.raises(MeterError) as caught:
+            asyncio.run(session.associate())
+        assert caught.value.needs_a_person and caught.value.kind is ErrorKind.COUNTER
+        assert (session.attempts, session.reads) == (attempts, 1)
 
 
 def test_the_next_chunk_is_reserved_before_the_last_one_ends(store: InvocationCounters) -> None:
