@@ -8,11 +8,14 @@ from pydantic import Field, field_validator
 
 from model.settings.base import Duration, Settings
 
+PUSH = "push"
+"""`connect` of a meter that is never called: it only sends notifications by itself."""
+
 
 class LinkSettings(Settings):
     """The part of a meter's entry that says where it is and how patient to be with it."""
 
-    connect: str = Field(description="tcp://host:port, or sim://profile for a virtual meter.")
+    connect: str = Field(description="tcp://host:port, push for a meter that only calls in, or sim://profile for a virtual meter.")
     connect_timeout: Duration = Field(default=10.0, description="Longest time to open the link.")
     exchange_timeout: Duration = Field(
         default=5.0, description="Longest time from a request to its reply; less is waited where the usual reply time is known."
@@ -32,7 +35,7 @@ class LinkSettings(Settings):
     @classmethod
     def _known_link(cls, connect: str) -> str:
         parts = urlsplit(connect)
-        if parts.scheme == "sim":
+        if parts.scheme == "sim" or connect == PUSH:
             return connect
         try:
             port = parts.port
