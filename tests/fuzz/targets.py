@@ -22,6 +22,7 @@ from connectors.dlms.security.protection import Keys, NotAuthentic, Policy, Suit
 from connectors.dlms.wrapper import WrapperScanner, wrap
 from connectors.thingsboard.limits import parse_limits
 from model.settings.meter import MeterSettings
+from tests.fuzz.push_targets import push_ciphered, push_hdlc, push_m_bus, push_wrapper
 
 Target = Callable[[bytes], None]
 
@@ -168,6 +169,10 @@ TARGETS: dict[str, Target] = {
         ciphered_apdu,
         ciphered_conversation,
         server_limits,
+        push_hdlc,
+        push_wrapper,
+        push_m_bus,
+        push_ciphered,
     )
 }
 
