@@ -19,6 +19,9 @@ from connectors.dlms.wrapper import HEADER_SIZE, VERSION
 MAX_APDU = 65_535
 """Bytes of the largest APDU that is put together."""
 
+_MOST_UNFINISHED = 4
+"""Stations of one sender whose segments wait for the others; on one line they come one after the other."""
+
 _BLOCK = b"\xe0"
 """What a general-block-transfer begins with."""
 
@@ -64,7 +67,7 @@ class HdlcDeframer:
 
     def __init__(self) -> None:
         self._scanner = FrameScanner()
-        self._parts: Stations[bytes] = Stations()
+        self._parts: Stations[bytes] = Stations(_MOST_UNFINISHED)
 
     def feed(self, data: bytes) -> list[Deframed]:
         """See `Deframer`."""
@@ -139,7 +142,7 @@ class MBusDeframer:
 
     def __init__(self) -> None:
         self._scanner = MBusScanner()
-        self._parts: Stations[tuple[int, bytes]] = Stations()
+        self._parts: Stations[tuple[int, bytes]] = Stations(_MOST_UNFINISHED)
 
     def feed(self, data: bytes) -> list[Deframed]:
         """See `Deframer`."""

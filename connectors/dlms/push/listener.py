@@ -26,7 +26,7 @@ RETRY = 10.0
 """Seconds until a port that could not be opened is tried again."""
 TELL_COUNTS = 600.0
 """Seconds between two log lines with the counts, where they changed."""
-MOST_PEERS = 1000
+MOST_PEERS = 256
 """UDP peers whose unfinished APDUs are kept."""
 _READ_SIZE = 65_536
 

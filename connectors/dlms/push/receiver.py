@@ -35,6 +35,9 @@ JUNK_CASE = 256
 JUNK_LIMIT = 65_536
 """Bytes without a message between them after which a connection is not worth its reading."""
 
+_MOST_UNFINISHED = 8
+"""Stations of one sender whose blocks wait for the others."""
+
 
 @dataclass(slots=True)
 class Counts:
@@ -58,7 +61,7 @@ class Sender:
         self.address = address
         self._deframer = deframer(framing)
         self._junk = 0
-        self._blocks: Stations[Blocks] = Stations()
+        self._blocks: Stations[Blocks] = Stations(_MOST_UNFINISHED)
 
     def feed(self, data: bytes) -> list[Deframed]:
         """See `Deframer`."""

@@ -14,7 +14,7 @@ class Stations(Generic[T]):
     :arg most: how many are remembered.
     """
 
-    def __init__(self, most: int = 16) -> None:
+    def __init__(self, most: int) -> None:
         self._most = most
         self._entries: OrderedDict[str, T] = OrderedDict()
 
