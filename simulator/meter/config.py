@@ -6,24 +6,19 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from simulator.meter.acse import Mechanism
+from simulator.meter.client_access import ClientAccess
 from simulator.meter.date_time import zone
 from simulator.meter.hdlc_frame import encode_address
+from simulator.meter.protection import TITLE_SIZE
 
 PUBLIC_CLIENT = 16
 ORIGIN = datetime(2024, 1, 1, tzinfo=timezone.utc).timestamp()
 """When all virtual meters were put in place, Unix seconds: the start of their energy and of their load profile."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClientAccess:
-    """How a client has to authenticate."""
-
-    mechanism: Mechanism = Mechanism.NONE
-    password: bytes = field(default=b"", repr=False)
+HIGHEST_INITIAL_COUNTER = 0xF0000000
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,12 @@ class MeterConfig:
     :arg server_logical: logical device: upper HDLC address, or the wrapper's port.
     :arg server_physical: lower HDLC address, 0 for none.
     :arg server_address_size: the only size of HDLC server address that is answered; None answers any.
-    :arg clients: client SAPs that are answered and how they authenticate.
+    :arg clients: client SAPs that are answered and what is asked of each.
+    :arg system_title: eight bytes; derived from the serial number where it is empty.
+    :arg initial_client_counter: last invocation counter accepted from each client before the meter starts; None for none.
+    :arg initial_server_counter: last invocation counter the meter has used before it starts; None for ten per second since
+        `ORIGIN`, which rises over restarts without a file too, unless one takes less than a tenth of a second.
+    :arg counter_file: where the invocation counters are kept over restarts.
     :arg seed: of the load curve and of all chance; derived from the id where it is None.
     :arg mean_power: average load, W, 1 to 20000; derived from the seed where it is None.
     :arg capture_period: seconds between rows of the load profile, 15 to 86400.
@@ -56,6 +56,10 @@ class MeterConfig:
     server_physical: int = 0
     server_address_size: int | None = None
     clients: Mapping[int, ClientAccess] = field(default_factory=lambda: MappingProxyType({PUBLIC_CLIENT: ClientAccess()}))
+    system_title: bytes = b""
+    initial_client_counter: int | None = None
+    initial_server_counter: int | None = None
+    counter_file: Path | None = None
     seed: int | None = None
     mean_power: float | None = None
     capture_period: int = 900
@@ -79,11 +83,15 @@ class MeterConfig:
             ("hdlc_information_size", 32, 2030),
             ("inactivity_timeout", 0.001, 1e9),
             ("exchanges_kept", 0, 1_000_000),
+            ("initial_client_counter", 0, 0xFFFFFFFF),
+            ("initial_server_counter", 0, HIGHEST_INITIAL_COUNTER),
         )
         for name, low, high in ranges:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise ValueError(f"{name} {value} is out of range; {low} to {high} is possible")
+        if len(self.system_title) not in (0, TITLE_SIZE):
+            raise ValueError(f"system_title has {len(self.system_title)} bytes; a system title has {TITLE_SIZE}")
         zone(self.time_zone)
 
     @property
@@ -100,3 +108,13 @@ class MeterConfig:
     def logical_device_name(self) -> str:
         """Three letters of the maker and the serial number, unique worldwide as IEC 62056-6-2 wants it (here: among seeds)."""
         return f"SIM{self.serial_number:>013}"
+
+    @property
+    def server_title(self) -> bytes:
+        """The system title: as configured, else three letters of the maker and the serial number."""
+        return self.system_title or b"SIM" + int(self.serial_number).to_bytes(TITLE_SIZE - 3, "big")
+
+    @property
+    def ciphered_clients(self) -> tuple[int, ...]:
+        """Clients with keys; the first, the one with the lowest SAP, is the management client."""
+        return tuple(sorted(sap for sap, access in self.clients.items() if access.ciphered))

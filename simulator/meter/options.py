@@ -24,8 +24,13 @@ _CONFIG_KEYS = (
     "server_logical",
     "server_physical",
     "server_address_size",
+    "system_title",
+    "initial_client_counter",
+    "initial_server_counter",
+    "counter_file",
 )
 _TRUTHS = {"true": True, "yes": True, "1": True, "": True, "false": False, "no": False, "0": False}
+_WRITTEN_AS = {int: "a whole number", bytes: "pairs of hexadecimal digits"}
 
 
 class Options(NamedTuple):
@@ -65,11 +70,11 @@ def _parse(key: str, text: str, expected: Any) -> Any:
         return _TRUTHS[text.lower()]
     if get_origin(expected) is frozenset:
         return frozenset(parse_logical_name(name) for name in text.split(",") if name)
-    convert: Callable[[str], Any] = expected
+    convert: Callable[[str], Any] = bytes.fromhex if expected is bytes else expected
     try:
         return convert(text)
     except ValueError:
-        raise ValueError(f"{key}={text!r} is not possible; write {'a whole number' if expected is int else 'a number'}") from None
+        raise ValueError(f"{key}={text!r} is not possible; write {_WRITTEN_AS.get(expected, 'a number')}") from None
 
 
 def _one_of(key: str, text: str, choices: tuple[str, ...]) -> str:

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 from model.settings.meter import MeterSettings
-from simulator.meter.acse import Mechanism
 from simulator.meter.behaviour import Behaviour
-from simulator.meter.config import PUBLIC_CLIENT, ClientAccess, MeterConfig
+from simulator.meter.client_access import ClientAccess, client_access
+from simulator.meter.config import PUBLIC_CLIENT, MeterConfig
 from simulator.meter.options import parse_options
 
 
@@ -52,9 +52,8 @@ def _fitting(settings: MeterSettings) -> dict[str, Any]:
 
 
 def _access(settings: MeterSettings) -> ClientAccess:
-    if settings.authentication == "none" or settings.password is None:
-        return ClientAccess()
-    return ClientAccess(Mechanism.LOW, password_bytes(settings.password.get_secret_value()))
+    secret = b"" if settings.password is None else password_bytes(settings.password.get_secret_value())
+    return client_access(settings.authentication, secret)
 
 
 def password_bytes(text: str) -> bytes:

@@ -79,7 +79,7 @@ class Station:
                 yield HangUp()
                 return
         answer = self._application.answer(request.client, request.apdu, now)
-        self._open = self._application.association is not None or self._device.config.framing == "hdlc"
+        self._open = self._application.has_association or self._device.config.framing == "hdlc"
         if answer is not None:
             yield self._link.respond(answer)
 
