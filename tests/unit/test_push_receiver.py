@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from connectors.dlms.push.authenticity import Counters, Security
 from connectors.dlms.push.troubles import QUIET, UNKNOWN_SENDER
 from connectors.dlms.security.protection import Keys, Policy, Suite, protect
 from model.messages import ErrorKind, Outcome, Violation
-from tests.unit.push_setup import ADDRESS, Bench, values, wrapped
+from tests.unit.push_setup import ADDRESS, NOW, Bench, values, wrapped
 
 TITLE = bytes.fromhex("4D4D4D0000000007")
 KEYS = Keys(Suite.SUITE_0, bytes(range(16)), bytes(range(0xD0, 0xE0)))
@@ -204,6 +206,14 @@ def test_a_ciphered_event_notification_of_either_kind_is_opened():
     assert values(bench.push(ciphered(EVENT, 1))[0]) == {"event": (24, None, None)}
     service_specific = wrapped(protect(EVENT, KEYS, Policy.AUTHENTICATED_ENCRYPTION, TITLE, 2))
     assert values(bench.push(service_specific)[0]) == {"event": (24, None, None)}
+
+
+@pytest.mark.parametrize(("minutes", "offset"), [(5, 300.0), (0, 0.0), (-1, -60.0), (-5, None)])
+def test_a_clock_that_is_ahead_is_told_from_a_notification_that_waited(minutes, offset):
+    moment = NOW + timedelta(minutes=minutes)
+    fields = bytes([0x07, 0xEA, moment.month, moment.day, 0xFF, moment.hour, moment.minute, moment.second, 0, 0, 0, 0])
+    (cycle,) = Bench("wrapper").push(wrapped(VOLTAGE[:5] + b"\x0c" + fields + VOLTAGE[6:]))
+    assert (cycle.clock_offset, cycle.started) == (offset, moment)
 
 
 def test_an_event_that_the_template_does_not_know_says_what_it_was():

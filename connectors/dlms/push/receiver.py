@@ -35,6 +35,9 @@ JUNK_CASE = 256
 JUNK_LIMIT = 65_536
 """Bytes without a message between them after which a connection is not worth its reading."""
 
+LONGEST_ON_THE_WAY = 60.0
+"""Seconds by which a notification may be old and still tell of the meter's clock: meters spread their pushes, and repeat them."""
+
 _MOST_UNFINISHED = 8
 """Stations of one sender whose blocks wait for the others."""
 
@@ -196,7 +199,6 @@ class Receiver:
         now = from_ms(to_ms(self._clock()))
         contents = self._interpreters[meter.id].read(notification)
         outcome = Outcome.FAILED if not contents.values else Outcome.PARTIAL if contents.errors else Outcome.OK
-        offset = None if notification.time is None else (notification.time - now).total_seconds()
         return Cycle(
             meter.id,
             due=now,
@@ -205,7 +207,7 @@ class Receiver:
             outcome=outcome,
             values=contents.values,
             errors=contents.errors,
-            clock_offset=offset,
+            clock_offset=_clock_offset(notification.time, now),
             violations=self._violations.take(meter.id),
             origin=Origin.PUSH,
             received=now,
@@ -239,3 +241,9 @@ class Receiver:
     def _malformed(self, where: str, why: str) -> None:
         self.counts.malformed += 1
         self._troubles.malformed(where, why)
+
+
+def _clock_offset(stated: datetime | None, now: datetime) -> float | None:
+    """Seconds by which the meter's clock is ahead; None where the notification may have waited before it was sent."""
+    offset = None if stated is None else (stated - now).total_seconds()
+    return None if offset is None or offset < -LONGEST_ON_THE_WAY else offset
