@@ -208,7 +208,7 @@ class _TcpSender(asyncio.Protocol):
         self._connections[self] = None
         if len(self._connections) > self._max:
             idlest = next(iter(self._connections))
-            log.warning("too many connections of senders, the one that was silent longest is closed", most=self._max)
+            log.info("too many connections of senders, the one that was silent longest is closed", most=self._max)
             del self._connections[idlest]
             idlest.abort()
 
@@ -219,7 +219,7 @@ class _TcpSender(asyncio.Protocol):
         if self._sender is not None:
             self._listener.receive(self._sender, data)
             if self._sender.is_hopeless:
-                log.warning("a connection that carries nothing but junk is closed", sender=self._sender.address)
+                log.info("a connection that carries nothing but junk is closed", sender=self._sender.address)
                 self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
