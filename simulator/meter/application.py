@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from simulator.meter import acse, xdlms
-from simulator.meter.acse import AssociationRequest, Conformance, Diagnostic, Mechanism
-from simulator.meter.axdr import DataError, encode
+from simulator.meter import acse, short_names, xdlms
+from simulator.meter.acse import Conformance, Diagnostic, Mechanism, Responder
+from simulator.meter.attack import Attacker
+from simulator.meter.axdr import DataError, encode, octet_string
+from simulator.meter.ciphered_apdu import Form
 from simulator.meter.counters import Counters
+from simulator.meter.establishment import Rejection, Session, complete, establish, initiate_response
 from simulator.meter.interface_class import AssociationContext
 from simulator.meter.logical_device import LogicalDevice
+from simulator.meter.secure_channel import Received, Refusal
 from simulator.meter.xdlms import (
     AccessError,
     AccessResult,
@@ -30,24 +34,33 @@ _OFFERED = (
     | Conformance.SELECTIVE_ACCESS
     | Conformance.ACTION
 )
+_OFFERED_SHORT = Conformance.READ | Conformance.BLOCK_TRANSFER_WITH_GET | Conformance.MULTIPLE_REFERENCES
+_REPLY_TO_HLS = (15, bytes((0, 0, 40, 0, 0, 255)), 1)
+_GETS = frozenset(bytes((tag,)) for tag in (xdlms.GET_REQUEST, short_names.READ_REQUEST, 0xC8, 0xD0, 0xDB, 0xDC))
 
 
 class Application:
-    """Answers APDUs; one association at a time, none after `drop`.
-
-    Ciphering and high-level authentication will wrap `answer` and extend `_mechanism_problem`.
-    """
+    """Answers APDUs; one association at a time, none after `drop`."""
 
     def __init__(self, device: LogicalDevice, counters: Counters) -> None:
         self._device = device
         self._counters = counters
         self._transfer: BlockTransfer | None = None
-        self.association: AssociationContext | None = None
+        self._read_transfer: short_names.ReadTransfer | None = None
+        self._session: Session | None = None
+        self._attacker: Attacker | None = None
+
+    @property
+    def has_association(self) -> bool:
+        """Whether a client is associated, or about to be once it has authenticated itself."""
+        return self._session is not None
 
     def drop(self) -> None:
         """End the association, without a word to the client."""
-        self.association = None
+        self._session = None
+        self._attacker = None
         self._transfer = None
+        self._read_transfer = None
 
     def answer(self, client: int, apdu: bytes, now: float) -> bytes | None:
         """The answer to an APDU that arrived at `now` (Unix seconds), None where the meter says nothing."""
@@ -57,110 +70,176 @@ class Application:
             return self._associate(client, apdu)
         if tag == acse.RLRQ:
             self._counters.record(now, client, "rlrq")
-            self._counters.releases += 1
-            self.drop()
-            return acse.build_rlre()
-        if self.association is None or self.association.client != client:
+            return self._release(apdu)
+        if self._device.config.association == "pre-established" and (self._session is None or self._session.context.client != client):
+            self._session = Session(AssociationContext(client, Mechanism.NONE, self._conformance(), self._device.config.max_pdu_size))
+        if self._session is None or self._session.context.client != client:
             self._counters.record(now, client, "unknown")
             return xdlms.build_exception(StateError.SERVICE_NOT_ALLOWED, ServiceError.OPERATION_NOT_POSSIBLE)
         if len(apdu) > self._device.config.max_pdu_size:
             self._counters.record(now, client, "unknown")
             return xdlms.build_exception(StateError.SERVICE_NOT_ALLOWED, ServiceError.PDU_TOO_LONG)
         try:
-            return self._serve(self.association, apdu, now)
+            return self._answer_protected(self._session, apdu, now)
+        except Refusal as refusal:
+            self._counters.record(now, client, "unknown")
+            return self._refuse(refusal)
         except DataError:
             self._counters.record(now, client, "unknown")
             return xdlms.build_exception(StateError.SERVICE_UNKNOWN, ServiceError.OTHER_REASON)
 
-    def _associate(self, client: int, apdu: bytes) -> bytes:
+    def _answer_protected(self, session: Session, apdu: bytes, now: float) -> bytes | None:
+        """Open, serve, seal: an error after opening is answered in the form of the request too."""
+        received = session.channel.open(apdu) if session.channel else Received(apdu, Form.PLAIN)
+        try:
+            answer = self._serve(session, received, now)
+        except DataError:
+            self._counters.record(now, session.context.client, "unknown")
+            answer = xdlms.build_exception(StateError.SERVICE_UNKNOWN, ServiceError.OTHER_REASON)
+        if answer is None or session.channel is None:
+            return answer
+        sealed = session.channel.seal(answer, received)
+        return self._attacker.apply(answer, sealed, self._device.behaviour) if self._attacker else sealed
+
+    def _associate(self, client: int, apdu: bytes) -> bytes | None:
         self.drop()
-        config = self._device.config
         try:
             request = acse.parse_aarq(apdu)
+            session, aare = establish(self._device, client, request, self._conformance())
         except DataError:
             self._counters.refused += 1
-            return acse.build_aare_rejected(Diagnostic.NO_REASON_GIVEN, _OFFERED, config.max_pdu_size)
-        granted = self._conformance() & request.conformance
-        if (diagnostic := self._association_problem(client, request)) is not None:
+            return acse.build_aare_rejected(Diagnostic.NO_REASON_GIVEN, initiate_response(self._device.config, self._conformance()))
+        except Rejection as rejection:
             self._counters.refused += 1
-            return acse.build_aare_rejected(diagnostic, granted, config.max_pdu_size)
-        if (error := acse.initiate_problem(request)) is not None:
+            if rejection.reason is not None:
+                self._counters.refusals[rejection.reason] += 1
+            return rejection.aare
+        except Refusal as refusal:
             self._counters.refused += 1
-            return acse.build_aare_initiate_error(error)
-        longest = min(config.max_pdu_size, request.max_pdu_size or config.max_pdu_size)
-        self.association = AssociationContext(client, Mechanism(request.mechanism), granted, longest)
-        self._counters.associations += 1
-        return acse.build_aare_accepted(granted, config.max_pdu_size)
+            return self._refuse(refusal, association=True)
+        self._session = session
+        if session.channel is not None:
+            self._attacker = Attacker(session.channel, self._device.attack_chance, self._counters.attacks)
+        if session.challenges is None:
+            self._counters.associations += 1
+        return aare
+
+    def _release(self, apdu: bytes) -> bytes | None:
+        channel, response = self._session.channel if self._session else None, b""
+        try:
+            information = acse.parse_rlrq(apdu)
+            if channel is not None and information:
+                longest = self._device.config.max_pdu_size
+                response = channel.seal(acse.build_initiate_response(self._conformance(), longest), channel.open(information))
+        except DataError:
+            response = b""
+        except Refusal as refusal:
+            return self._refuse(refusal)
+        self._counters.releases += 1
+        self.drop()
+        return acse.build_rlre(response)
+
+    def _refuse(self, refusal: Refusal, association: bool = False) -> bytes | None:
+        """What is said about a request that is not believed: never more than an exception-response."""
+        self._counters.refusals[refusal.reason] += 1
+        manner = self._device.behaviour.replay_answer
+        if refusal.reason != "replayed":
+            undecipherable = refusal.reason == "undecipherable"
+            error = ServiceError.DECIPHERING_ERROR if undecipherable else ServiceError.OPERATION_NOT_POSSIBLE
+            return xdlms.build_exception(StateError.SERVICE_NOT_ALLOWED, error)
+        if manner == "silent":
+            return None
+        if manner == "invocation-counter-error":
+            return xdlms.build_counter_exception(min(refusal.expected, 0xFFFFFFFF))
+        if manner == "rejection" and association:
+            response = acse.build_initiate_response(_OFFERED, self._device.config.max_pdu_size)
+            return acse.build_aare_rejected(Diagnostic.NO_REASON_GIVEN, response, Responder(acse.LOGICAL_NAMES_CIPHERED))
+        return xdlms.build_exception(StateError.SERVICE_NOT_ALLOWED, ServiceError.DECIPHERING_ERROR)
 
     def _conformance(self) -> Conformance:
-        return _OFFERED & ~Conformance.MULTIPLE_REFERENCES if self._device.behaviour.with_list == "refused" else _OFFERED
+        offered = _OFFERED_SHORT if self._device.config.short_names else _OFFERED
+        return offered & ~Conformance.MULTIPLE_REFERENCES if self._device.behaviour.with_list == "refused" else offered
 
-    def _association_problem(self, client: int, request: AssociationRequest) -> Diagnostic | None:
-        if self._device.behaviour.refuse_association:
-            return Diagnostic.NO_REASON_GIVEN
-        if not request.logical_names:
-            return Diagnostic.APPLICATION_CONTEXT_NAME_NOT_SUPPORTED
-        access = self._device.config.clients[client]
-        if request.mechanism != access.mechanism:
-            return Diagnostic.AUTHENTICATION_REQUIRED if request.mechanism == Mechanism.NONE else Diagnostic.MECHANISM_NAME_NOT_RECOGNISED
-        if access.mechanism == Mechanism.LOW and request.password != access.password:
-            return Diagnostic.AUTHENTICATION_FAILURE
-        return None
-
-    def _serve(self, association: AssociationContext, apdu: bytes, now: float) -> bytes | None:
+    def _serve(self, session: Session, received: Received, now: float) -> bytes | None:
+        apdu, client = received.apdu, session.context.client
         service = apdu[0] if apdu else None
+        if session.challenges is not None:
+            return self._authenticate(session, received, now)
+        if self._device.config.short_names:
+            return self._serve_short_names(session.context, apdu, now)
         if service == xdlms.GET_REQUEST:
-            return self._get(association, apdu, now)
+            return self._get(session, apdu, now)
         if service == xdlms.SET_REQUEST:
             answer = xdlms.build_set_refused(apdu)
-            self._counters.record(now, association.client, "set")
+            self._counters.record(now, client, "set")
             return answer
         if service == xdlms.ACTION_REQUEST:
             answer = xdlms.build_action_refused(apdu)
-            self._counters.record(now, association.client, "action")
+            self._counters.record(now, client, "action")
             return answer
-        self._counters.record(now, association.client, "unknown")
+        self._counters.record(now, client, "unknown")
         return xdlms.build_exception(StateError.SERVICE_UNKNOWN, ServiceError.SERVICE_NOT_SUPPORTED)
 
-    def _get(self, association: AssociationContext, apdu: bytes, now: float) -> bytes | None:
+    def _authenticate(self, session: Session, received: Received, now: float) -> bytes | None:
+        """Pass 3: reply_to_HLS_authentication of the current association, the only thing a client may ask for before it."""
+        try:
+            action = xdlms.parse_action(received.apdu)
+        except DataError:
+            action = None
+        if action is None or (action.class_id, action.logical_name, action.method) != _REPLY_TO_HLS or action.parameters is None:
+            self._counters.record(now, session.context.client, "unknown")
+            return xdlms.build_exception(StateError.SERVICE_NOT_ALLOWED, ServiceError.OPERATION_NOT_POSSIBLE)
+        self._counters.record(now, session.context.client, "action")
+        answer = action.parameters.value
+        try:
+            proof = complete(session, self._device, answer if isinstance(answer, bytes) else b"")
+        except Refusal as refusal:
+            self._counters.refusals[refusal.reason] += 1
+            self._counters.refused += 1
+            self.drop()
+            return xdlms.build_action_refused(received.apdu)
+        self._counters.associations += 1
+        return xdlms.build_action(action.invoke, octet_string(proof))
+
+    def _get(self, session: Session, apdu: bytes, now: float) -> bytes | None:
         request = xdlms.parse_get(apdu)
         if isinstance(request, GetNext):
-            self._counters.record(now, association.client, "get-next")
+            self._counters.record(now, session.context.client, "get-next")
             return self._next_block(request)
         self._transfer = None
         if isinstance(request, GetNormal):
-            self._counters.record(now, association.client, "get-normal", (request.attribute,))
-            return self._get_normal(association, request, now)
-        self._counters.record(now, association.client, "get-with-list", request.attributes)
-        return self._get_with_list(association, request, now)
+            self._counters.record(now, session.context.client, "get-normal", (request.attribute,))
+            return self._get_normal(session, request, now)
+        self._counters.record(now, session.context.client, "get-with-list", request.attributes)
+        return self._get_with_list(session, request, now)
 
-    def _get_normal(self, association: AssociationContext, request: GetNormal, now: float) -> bytes | None:
-        result = self._read(association, request.attribute, now)
+    def _get_normal(self, session: Session, request: GetNormal, now: float) -> bytes | None:
+        result = self._read(session.context, request.attribute, now)
         answer = xdlms.build_get_normal(request.invoke, result)
-        if len(answer) <= association.max_pdu_size or isinstance(result, AccessResult):
+        if len(answer) <= session.room or isinstance(result, AccessResult):
             return answer
-        if Conformance.BLOCK_TRANSFER_WITH_GET not in association.conformance:
+        if Conformance.BLOCK_TRANSFER_WITH_GET not in session.context.conformance:
             return xdlms.build_get_normal(request.invoke, AccessResult.OTHER_REASON)
-        return self._first_block(association, request.invoke, result)
+        return self._first_block(session, request.invoke, result)
 
-    def _get_with_list(self, association: AssociationContext, request: GetWithList, now: float) -> bytes | None:
+    def _get_with_list(self, session: Session, request: GetWithList, now: float) -> bytes | None:
         manner = self._device.behaviour.with_list
-        if manner == "exception" or Conformance.MULTIPLE_REFERENCES not in association.conformance:
+        if manner == "exception" or Conformance.MULTIPLE_REFERENCES not in session.context.conformance:
             return xdlms.build_exception(StateError.SERVICE_NOT_ALLOWED, ServiceError.SERVICE_NOT_SUPPORTED)
         if manner == "unanswered":
             return None
-        results = [self._read(association, attribute, now) for attribute in request.attributes]
+        results = [self._read(session.context, attribute, now) for attribute in request.attributes]
         if manner == "wrong":
             results = results[:-1]
         answer = xdlms.build_get_with_list(request.invoke, results)
-        if len(answer) <= association.max_pdu_size:
+        if len(answer) <= session.room:
             return answer
-        if Conformance.BLOCK_TRANSFER_WITH_GET not in association.conformance:
+        if Conformance.BLOCK_TRANSFER_WITH_GET not in session.context.conformance:
             return xdlms.build_exception(StateError.SERVICE_NOT_ALLOWED, ServiceError.PDU_TOO_LONG)
-        return self._first_block(association, request.invoke, xdlms.encode_result_list(results))
+        return self._first_block(session, request.invoke, xdlms.encode_result_list(results))
 
-    def _first_block(self, association: AssociationContext, invoke: int, data: bytes) -> bytes | None:
-        self._transfer = BlockTransfer(data, association.max_pdu_size)
+    def _first_block(self, session: Session, invoke: int, data: bytes) -> bytes | None:
+        self._transfer = BlockTransfer(data, session.room)
         return self._transfer.block(invoke, 1)
 
     def _next_block(self, request: GetNext) -> bytes:
@@ -172,6 +251,46 @@ class Application:
             return xdlms.build_get_block_error(request.invoke, request.block, AccessResult.DATA_BLOCK_NUMBER_INVALID)
         return answer
 
+    def _serve_short_names(self, association: AssociationContext, apdu: bytes, now: float) -> bytes | None:
+        if apdu[:1] != bytes((short_names.READ_REQUEST,)):
+            self._counters.record(now, association.client, "unknown")
+            return short_names.build_read_refused(short_names.SERVICE_UNSUPPORTED)
+        request = short_names.parse_read(apdu)
+        if isinstance(request, short_names.ReadNext):
+            self._counters.record(now, association.client, "read-next")
+            block = None if self._read_transfer is None else self._read_transfer.block(request.block + 1)
+            return block or short_names.build_read_error(AccessResult.DATA_BLOCK_NUMBER_INVALID)
+        self._read_transfer = None
+        attributes = [self._descriptor(name) for name in request.names]
+        self._counters.record(now, association.client, "read", [attribute for attribute in attributes if attribute is not None])
+        manner = self._device.behaviour.with_list
+        if len(attributes) > 1 and (manner == "exception" or Conformance.MULTIPLE_REFERENCES not in association.conformance):
+            return short_names.build_read_refused(short_names.SERVICE_UNSUPPORTED)
+        if len(attributes) > 1 and manner == "unanswered":
+            return None
+        results = [
+            AccessResult.OBJECT_UNDEFINED if attribute is None else self._read(association, attribute, now) for attribute in attributes
+        ]
+        if len(attributes) > 1 and manner == "wrong":
+            results = results[:-1]
+        return self._read_response(association, short_names.encode_results(results))
+
+    def _descriptor(self, name: int) -> AttributeDescriptor | None:
+        try:
+            item, index = short_names.find_attribute(self._device.objects, name)
+        except AccessError:
+            return None
+        return AttributeDescriptor(item.class_id, item.logical_name, index)
+
+    def _read_response(self, association: AssociationContext, results: bytes) -> bytes | None:
+        answer = short_names.build_read_response(results)
+        if len(answer) <= association.max_pdu_size:
+            return answer
+        if Conformance.BLOCK_TRANSFER_WITH_GET not in association.conformance:
+            return short_names.build_read_refused(short_names.PDU_SIZE)
+        self._read_transfer = short_names.ReadTransfer(results, association.max_pdu_size)
+        return self._read_transfer.block(1)
+
     def _read(self, association: AssociationContext, attribute: AttributeDescriptor, now: float) -> GetResult:
         if attribute.selection is not None and Conformance.SELECTIVE_ACCESS not in association.conformance:
             return AccessResult.SCOPE_OF_ACCESS_VIOLATED
@@ -182,5 +301,5 @@ class Application:
 
 
 def is_get(apdu: bytes) -> bool:
-    """Whether an APDU is a GET of any kind."""
-    return apdu[:1] == bytes((xdlms.GET_REQUEST,))
+    """Whether an APDU is a GET or READ of any kind, ciphered or not; general-ciphering hides the service and counts as one."""
+    return apdu[:1] in _GETS

@@ -6,12 +6,26 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
+ATTACKS = (
+    "flipped_tag",
+    "flipped_ciphertext",
+    "flipped_control",
+    "replayed_reply",
+    "plaintext_reply",
+    "foreign_title",
+    "weaker_protection",
+    "old_counter",
+)
+"""Fields of `Behaviour` that are rates of attacks on the GET responses of ciphered associations."""
+
 
 @dataclass
 class Behaviour:
     """Misbehaviour of one meter; the defaults are honest. A change counts from the next request or connection on.
 
-    Rates are the part of replies concerned, 0.0 to 1.0, drawn from the meter's seed. Times are seconds.
+    Rates are the part of replies concerned, 0.0 to 1.0, drawn from the meter's seed. Times are seconds. The attacks
+    concern protected GET responses; `Counters.attacks` counts those that were sent, a link layer's repeat of one not
+    again. A forged value is one of `forgery`.
 
     :arg latency: from request to reply; one request after the other, as on a serial line.
     :arg jitter: largest addition to the latency, drawn anew for each reply.
@@ -37,6 +51,8 @@ class Behaviour:
     :arg denied: six-byte logical names whose attributes, except the first, are answered with read-write-denied.
     :arg silent: connections are accepted, nothing is answered.
     :arg babble: junk bytes per second sent for ever on each connection, none answered; 1000000 is a flood.
+    :arg ua_parameters: full; none (a UA without any); short (values of one byte); huge (four bytes, and far too large);
+        unknown (ones that no standard knows besides).
     :arg refuse_link: SNRM is answered with DM.
     :arg refuse_association: AARQ is answered with a rejection, no reason given.
     :arg stale: after a connection that was not ended by DISC or RLRQ, the next one begins with junk, half of the last
@@ -46,6 +62,20 @@ class Behaviour:
     :arg compact_profile: rows of a load profile after the first have null-data as timestamp, and as value where it is
         the same as in the row before.
     :arg start_excluded: a load profile by range leaves out the row at its start.
+    :arg replay_answer: what a request gets whose invocation counter is not above the last one: an exception-response
+        invocation-counter-error or deciphering-error, for an AARQ the rejection of the association (for other requests
+        a deciphering-error), or nothing.
+    :arg wrong_proof: the answer to the client's challenge (pass 4) is wrong.
+    :arg flipped_tag: one bit of the tag is inverted; not where replies are only encrypted.
+    :arg flipped_ciphertext: one bit before the tag is inverted. Where replies are only encrypted no client can tell.
+    :arg flipped_control: one bit of the security control byte is inverted.
+    :arg replayed_reply: an earlier reply of the association is sent again, one that says something else, or else a
+        forged value under its counter; the first reply is always honest.
+    :arg plaintext_reply: a forged value without any ciphering.
+    :arg foreign_title: a forged value protected with the right keys under another system title.
+    :arg weaker_protection: a forged value that is not encrypted, not authenticated or neither, though both was agreed
+        on (or neither, where one of them was).
+    :arg old_counter: a forged value, protected as it should be, under an invocation counter that is not above the last one.
     :raises ValueError: when a rate, a time or a count is out of range as it is created.
     """
 
@@ -70,6 +100,7 @@ class Behaviour:
     denied: frozenset[bytes] = frozenset()
     silent: bool = False
     babble: float = 0.0
+    ua_parameters: Literal["full", "none", "short", "huge", "unknown"] = "full"
     refuse_link: bool = False
     refuse_association: bool = False
     stale: bool = False
@@ -77,9 +108,19 @@ class Behaviour:
     inverted_deviation: bool = False
     compact_profile: bool = False
     start_excluded: bool = False
+    replay_answer: Literal["invocation-counter-error", "deciphering-error", "rejection", "silent"] = "invocation-counter-error"
+    wrong_proof: bool = False
+    flipped_tag: float = 0.0
+    flipped_ciphertext: float = 0.0
+    flipped_control: float = 0.0
+    replayed_reply: float = 0.0
+    plaintext_reply: float = 0.0
+    foreign_title: float = 0.0
+    weaker_protection: float = 0.0
+    old_counter: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("junk", "lost", "duplicated", "late", "half", "wrong_check"):
+        for name in ("junk", "lost", "duplicated", "late", "half", "wrong_check", *ATTACKS):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} {getattr(self, name)} is out of range; a rate is 0.0 to 1.0")
         for name in (
@@ -124,6 +165,7 @@ NAMED: dict[str, dict[str, object]] = {
     "no-with-list": {"with_list": "refused"},
     "refusing": {"refuse_association": True},
     "stale": {"stale": True},
+    "attacked": dict.fromkeys(ATTACKS, 0.05),
 }
 """Behaviours that have a name, for command lines and urls: the fields that differ from the honest ones."""
 

@@ -24,11 +24,13 @@ class Counters:
     """Everything counts from the start of the meter.
 
     `connections` TCP connections accepted, `rejected` those closed or left hanging because one client was there,
-    `links` HDLC links opened, `associations` opened, `refused` AARQs answered with a rejection, `releases` RLRQs,
-    `disconnects` DISCs, `dropped` associations and links ended by the meter, `requests` by service name, `exchanges`
-    the last ones. A service is one of: snrm, disc, rr, segment, repeated, disconnected-mode (link layer); aarq, rlrq,
-    get-normal, get-next, get-with-list, set, action, unknown (application layer). From another thread than the meter's,
-    copy `exchanges` with list() before going through them.
+    `links` HDLC links opened, `associations` opened, `refused` AARQs answered with a rejection or failed in pass 3,
+    `releases` RLRQs, `disconnects` DISCs, `dropped` associations and links ended by the meter, `requests` by service name,
+    `refusals` requests not believed by reason (plaintext, weaker, undecipherable, replayed, authentication), `attacks`
+    sent by field of `Behaviour`, `exchanges` the last ones. A service is one of: snrm, disc, rr, segment, repeated,
+    disconnected-mode (link layer); aarq, rlrq, get-normal, get-next, get-with-list, read, read-next, set, action, unknown
+    (application layer; what is not believed is unknown). From another thread than the meter's, copy `exchanges` with
+    list() before going through them.
 
     :arg exchanges_kept: length of `exchanges`.
     """
@@ -43,6 +45,8 @@ class Counters:
         self.disconnects = 0
         self.dropped = 0
         self.requests: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
+        self.attacks: Counter[str] = Counter()
         self.exchanges: deque[Exchange] = deque(maxlen=exchanges_kept)
 
     def record(self, time: float, client: int, service: str, attributes: Sequence[AttributeDescriptor] = ()) -> None:
@@ -52,13 +56,14 @@ class Counters:
 
     @property
     def gets(self) -> int:
-        """GET requests of any kind, next-block included."""
-        return sum(self.requests[service] for service in ("get-normal", "get-next", "get-with-list"))
+        """GET and READ requests of any kind, next-block included."""
+        return sum(self.requests[service] for service in ("get-normal", "get-next", "get-with-list", "read", "read-next"))
 
     def as_dict(self) -> dict[str, Any]:
         """The counters as plain data for JSON, with the exchanges' attributes as "class/logical name/index"."""
         counts: dict[str, Any] = {name: value for name, value in vars(self).items() if isinstance(value, int)}
-        counts["requests"] = dict(self.requests)
+        for name in ("requests", "refusals", "attacks"):
+            counts[name] = dict(getattr(self, name))
         counts["exchanges"] = [
             {
                 "time": exchange.time,

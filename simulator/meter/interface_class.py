@@ -6,12 +6,12 @@ What differs between meters comes in with `Reading`, so an object costs memory o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, ClassVar
 
-from simulator.meter.acse import Conformance, Mechanism
+from simulator.meter.acse import LOGICAL_NAMES, LOGICAL_NAMES_CIPHERED, Conformance, Mechanism
 from simulator.meter.axdr import (
     NULL,
     TypedValue,
@@ -39,12 +39,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AssociationContext:
-    """What the client of an open association was granted; sizes in bytes, as negotiated."""
+    """What the client of an open association was granted; sizes in bytes, as negotiated.
+
+    :arg ciphered: whether the application context is the one with ciphering.
+    :arg client_title: the client's system title, empty where it named none.
+    """
 
     client: int
     mechanism: Mechanism
     conformance: Conformance
     max_pdu_size: int
+    ciphered: bool = False
+    client_title: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,9 @@ class Reading:
         """A time as the meter's clock shows it, as an octet-string."""
         return octet_string(encode_date_time(self.local(at), -1 if self.behaviour.inverted_deviation else 1))
 
+
+SECURITY_SETUP = bytes((0, 0, 43, 0, 0, 255))
+"""Logical name of the security setup of meters that have one."""
 
 Value = Callable[[Reading], TypedValue]
 
@@ -264,7 +273,7 @@ class AssociationLn(InterfaceObject):
 
     class_id = 15
     version = 1
-    attribute_count = 8
+    attribute_count = 9
     method_count = 4
 
     def _attribute(self, index: int, reading: Reading, selection: Selection | None) -> TypedValue:
@@ -276,17 +285,18 @@ class AssociationLn(InterfaceObject):
         if index == 3:
             return structure(integer(association.client), long_unsigned(reading.config.server_logical))
         if index == 4:
-            return octet_string(bytes.fromhex("60857405080101"))
+            return octet_string(LOGICAL_NAMES_CIPHERED if association.ciphered else LOGICAL_NAMES)
         if index == 5:
             size = long_unsigned(association.max_pdu_size)
             conformance = bit_string(f"{int(association.conformance):024b}")
             return structure(conformance, size, size, unsigned(6), integer(0), octet_string(b""))
         if index == 6:
             return octet_string(bytes.fromhex("608574050802") + bytes((association.mechanism,)))
-        return enum(2)
+        return enum(2) if index == 8 else octet_string(SECURITY_SETUP if reading.config.ciphered_clients else bytes(6))
 
 
 _READ_ONLY = 1
+_REPLY_TO_HLS = (15, 1)
 
 
 def _object_list_element(item: InterfaceObject, denied: frozenset[bytes]) -> TypedValue:
@@ -295,11 +305,8 @@ def _object_list_element(item: InterfaceObject, denied: frozenset[bytes]) -> Typ
         selectors = array([integer(selector) for selector in item.selectors]) if index == 2 and item.selectors else NULL
         return structure(integer(index), enum(mode), selectors)
 
-    methods = _no_access(item.method_count)
+    methods = array(
+        [structure(integer(index), enum(int((item.class_id, index) == _REPLY_TO_HLS))) for index in range(1, item.method_count + 1)]
+    )
     attributes = array([access(index) for index in range(1, item.attribute_count + 1)])
     return structure(long_unsigned(item.class_id), unsigned(item.version), octet_string(item.logical_name), structure(attributes, methods))
-
-
-def _no_access(count: int) -> TypedValue:
-    methods: Sequence[TypedValue] = [structure(integer(index), enum(0)) for index in range(1, count + 1)]
-    return array(methods)

@@ -1,4 +1,5 @@
-"""xDLMS APDUs with logical names (IEC 62056-5-3): GET in all its forms, refusals of SET and ACTION, exception-response."""
+"""xDLMS APDUs with logical names (IEC 62056-5-3): GET in all its forms, the one ACTION there is, refusals of SET and of
+other ACTIONs, exception-response."""
 
 from __future__ import annotations
 
@@ -7,10 +8,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Union
 
-from simulator.meter.axdr import DataError, TypedValue, decode, decode_length, encode_length
+from simulator.meter.axdr import DataError, TypedValue, decode, decode_length, encode, encode_length
 
 GET_REQUEST, SET_REQUEST, ACTION_REQUEST = 0xC0, 0xC1, 0xC3
-_GET_RESPONSE, _SET_RESPONSE, _ACTION_RESPONSE, _EXCEPTION = 0xC4, 0xC5, 0xC7, 0xD8
+GET_RESPONSE = 0xC4
+_SET_RESPONSE, _ACTION_RESPONSE, _EXCEPTION = 0xC5, 0xC7, 0xD8
 _NORMAL, _NEXT_OR_BLOCK, _WITH_LIST = 1, 2, 3
 _BLOCK_OVERHEAD = 12
 NORMAL_OVERHEAD = 4
@@ -53,6 +55,8 @@ class ServiceError(IntEnum):
     SERVICE_NOT_SUPPORTED = 2
     OTHER_REASON = 3
     PDU_TOO_LONG = 4
+    DECIPHERING_ERROR = 5
+    INVOCATION_COUNTER_ERROR = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,17 @@ class GetWithList:
     attributes: tuple[AttributeDescriptor, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Action:
+    """action-request-normal."""
+
+    invoke: int
+    class_id: int
+    logical_name: bytes
+    method: int
+    parameters: TypedValue | None
+
+
 GetRequest = Union[GetNormal, GetNext, GetWithList]
 GetResult = Union[bytes, AccessResult]
 """The encoded data of one attribute, or why there is none."""
@@ -126,6 +141,22 @@ def parse_get(apdu: bytes) -> GetRequest:
     raise DataError(f"get-request of unknown kind {kind}")
 
 
+def parse_action(apdu: bytes) -> Action:
+    """The method that an APDU invokes.
+
+    :raises DataError: when the bytes are not an action-request-normal.
+    """
+    if len(apdu) < 13 or apdu[0] != ACTION_REQUEST or apdu[1] != _NORMAL:
+        raise DataError("not an action-request-normal")
+    class_id, name, method = int.from_bytes(apdu[3:5], "big"), apdu[5:11], apdu[11]
+    return Action(apdu[2], class_id, name, method, decode(apdu, 13)[0] if apdu[12] else None)
+
+
+def build_action(invoke: int, data: TypedValue) -> bytes:
+    """action-response-normal: success, and what the method returns."""
+    return bytes((_ACTION_RESPONSE, _NORMAL, invoke, AccessResult.SUCCESS, 1, 0)) + encode(data)
+
+
 def _parse_descriptor(apdu: bytes, offset: int) -> tuple[AttributeDescriptor, int]:
     end = offset + 10
     if len(apdu) < end:
@@ -146,12 +177,12 @@ def encode_result(result: GetResult) -> bytes:
 
 def build_get_normal(invoke: int, result: GetResult) -> bytes:
     """get-response-normal."""
-    return bytes((_GET_RESPONSE, _NORMAL, invoke)) + encode_result(result)
+    return bytes((GET_RESPONSE, _NORMAL, invoke)) + encode_result(result)
 
 
 def build_get_with_list(invoke: int, results: Sequence[GetResult]) -> bytes:
     """get-response-with-list."""
-    return bytes((_GET_RESPONSE, _WITH_LIST, invoke)) + encode_result_list(results)
+    return bytes((GET_RESPONSE, _WITH_LIST, invoke)) + encode_result_list(results)
 
 
 def encode_result_list(results: Sequence[GetResult]) -> bytes:
@@ -161,7 +192,7 @@ def encode_result_list(results: Sequence[GetResult]) -> bytes:
 
 def build_get_block_error(invoke: int, block: int, result: AccessResult) -> bytes:
     """get-response-with-datablock that ends the transfer with an access result."""
-    return bytes((_GET_RESPONSE, _NEXT_OR_BLOCK, invoke, 1)) + block.to_bytes(4, "big") + bytes((1, result))
+    return bytes((GET_RESPONSE, _NEXT_OR_BLOCK, invoke, 1)) + block.to_bytes(4, "big") + bytes((1, result))
 
 
 class BlockTransfer:
@@ -178,7 +209,7 @@ class BlockTransfer:
             return None
         content = self._data[start : start + self._size]
         last = start + self._size >= len(self._data)
-        head = bytes((_GET_RESPONSE, _NEXT_OR_BLOCK, invoke, last)) + number.to_bytes(4, "big") + b"\x00"
+        head = bytes((GET_RESPONSE, _NEXT_OR_BLOCK, invoke, last)) + number.to_bytes(4, "big") + b"\x00"
         return head + encode_length(len(content)) + content
 
 
@@ -226,3 +257,8 @@ def build_action_refused(apdu: bytes) -> bytes:
 def build_exception(state: StateError, service: ServiceError) -> bytes:
     """exception-response."""
     return bytes((_EXCEPTION, state, service))
+
+
+def build_counter_exception(expected: int) -> bytes:
+    """exception-response to a replayed request, with the lowest invocation counter that is accepted."""
+    return build_exception(StateError.SERVICE_NOT_ALLOWED, ServiceError.INVOCATION_COUNTER_ERROR) + expected.to_bytes(4, "big")

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from gurux_dlms.objects import GXDLMSRegister
+from gurux_dlms.objects import GXDLMSData, GXDLMSRegister
 
 from simulator.meter.background import BackgroundMeters
 from simulator.meter.behaviour import Behaviour
@@ -22,6 +23,7 @@ from simulator.meter.config import MeterConfig
 from simulator.meter.installation import Installation
 from simulator.meter.virtual_meter import VirtualMeter
 from tests.contract.gurux_peer import GuruxPeer
+from tests.contract.gurux_secure_peer import GuruxSecurePeer
 
 SNRM = bytes.fromhex("7EA0070321930F017E")
 UA_SIZE = 34
@@ -29,10 +31,11 @@ DEADLINE = 10.0
 ROOT = Path(__file__).parents[2]
 
 
-@contextmanager
-def program(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+@contextlib.contextmanager
+def program(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "simulator.meter", "--port", "0", *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    settings = {**os.environ, **environment}
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=settings)
     try:
         yield process
     finally:
@@ -154,6 +157,12 @@ def test_the_program_serves_until_a_signal_and_writes_its_counters(tmp_path: Pat
         (("--option", "latency"), "key=value"),
         (("--option", "latency=-1"), "out of range"),
         (("--framing", "mbus"), "mbus"),
+        (("--authentication", "high-ecdsa"), "none, low, high"),
+        (("--security-policy", "encryption"), "need block_cipher_key"),
+        (("--client-system-title", "geheim"), "--client-system-title is not possible; write pairs"),
+        (("--option", "system_title=SERVER"), "pairs of hexadecimal digits"),
+        (("--option", "system_title=01"), "system_title has 1 bytes; a system title has 8"),
+        (("--count=2", "--option=counter_file=x"), "counter_file keeps the invocation counters of one meter"),
     ],
 )
 def test_the_program_explains_what_is_not_possible(arguments: tuple[str, str], message: str) -> None:
@@ -177,3 +186,42 @@ def test_the_program_takes_behaviours_by_name_and_by_field() -> None:
         address = addresses(process, 1)["meter-1"]
         with GuruxPeer(address, timeout=0.2) as peer, pytest.raises(TimeoutError):
             peer.open_link()
+
+
+def test_the_program_serves_a_ciphered_client_and_the_public_one(tmp_path: Path) -> None:
+    statistics = tmp_path / "statistics.json"
+    keys = {"METER_BLOCK_CIPHER_KEY": bytes(range(16)).hex(), "METER_AUTHENTICATION_KEY": bytes(range(0xD0, 0xE0)).hex()}
+    arguments = (
+        *("--client-sap", "1", "--authentication", "high-sha256", "--security-suite", "1", "--stats-file", str(statistics)),
+        *("--security-policy", "authenticated-encryption", "--client-system-title", b"CLIENT01".hex()),
+        *(
+            "--option",
+            "initial_client_counter=70000",
+            "--option",
+            f"counter_file={tmp_path / 'counters.json'}",
+            "--option",
+            "foreign_title=1",
+        ),
+    )
+    with program(*arguments, METER_PASSWORD="hex:" + b"sixteen bytes ok".hex(), **keys) as process:
+        address = addresses(process, 1)["meter-1"]
+        with GuruxPeer(address) as public:
+            public.associate()
+            counter = public.read(GXDLMSData("0.0.43.1.0.255"), 2)
+        access = {
+            "authentication": "high-sha256",
+            "secret": b"sixteen bytes ok",
+            "security_suite": 1,
+            "block_cipher_key": bytes(range(16)),
+            "authentication_key": bytes(range(0xD0, 0xE0)),
+            "client_system_title": b"CLIENT01",
+        }
+        with GuruxSecurePeer(address, **access, counter=counter + 1) as peer:  # type: ignore[arg-type]
+            peer.associate()
+            with contextlib.suppress(Exception):  # an attack, and whatever an unsuspecting client makes of it
+                peer.read(GXDLMSRegister("1.0.32.7.0.255"), 2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE) == 0
+    written = json.loads(statistics.read_text())["meter-1"]
+    assert (written["associations"], written["refusals"], written["attacks"]) == (2, {}, {"foreign_title": 1})
+    assert json.loads((tmp_path / "counters.json").read_text())["clients"]["1"] > counter == 70000

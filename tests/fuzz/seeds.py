@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from connectors.dlms.hdlc.frame import Address, Frame, FrameType
 from connectors.dlms.wrapper import wrap
-from tests.fuzz.targets import AARE, UA, ciphered, ciphered_value
+from tests.fuzz.targets import AARE, GATEWAY, UA, ciphered, ciphered_value
 
 _CLIENT, _METER = Address(16), Address(1, 17, 4)
 
@@ -18,6 +18,16 @@ _APDUS = [
     bytes.fromhex("c401c10103"),  # GET-response-normal: read-write-denied
     bytes.fromhex("c403c104000600001234000202 0ffe161e 0103 000907d20c04030a060b".replace(" ", "")),  # GET-response-with-list
     bytes.fromhex("c402c10000000001 0005 0102020212".replace(" ", "")),  # GET-response-with-datablock
+]
+
+_READ_APDUS = [
+    AARE,
+    bytes.fromhex("0c01000102020410880012000311000906010001 0800ff02042bc012000811000906000001 0000ff".replace(" ", "")),  # object list
+    bytes.fromhex("0c01000600001234"),  # READ-response: double-long-unsigned
+    bytes.fromhex("0c0400060000123401030009060102030405060005ffffffff"),  # READ-response to several
+    bytes.fromhex("0c010200000105 0100060000".replace(" ", "")),  # the first block of a READ-response
+    bytes.fromhex("0c0102010002021234"),  # the last one
+    bytes.fromhex("0e050502"),  # confirmed-service-error
 ]
 
 _VALUES = [
@@ -51,6 +61,18 @@ _FRAMES = [
 ]
 
 _CIPHERED = [ciphered(ciphered_value(number), 2 + number, general=number % 2 == 1) for number in range(16)]
+_WINDOW = Frame(FrameType.UA, _CLIENT, _METER, bytes.fromhex("8180140502008006020080070400000007080400000001")).encode()
+_GATEWAY_FRAMES = [
+    _WINDOW,
+    *(
+        Frame(FrameType.I, _CLIENT, _METER, b"\xe6\xe7\x00" + GATEWAY + apdu, ns=number % 8, nr=1 + (number > 0), final=True).encode()
+        for number, apdu in enumerate(_APDUS)
+    ),
+    b"".join(
+        Frame(FrameType.I, _CLIENT, _METER, part, ns=number, nr=2, final=number == 3, segmented=number < 3).encode()
+        for number, part in enumerate((b"\xe6\xe7\x00", GATEWAY, _APDUS[5], b""), start=1)
+    ),
+]
 
 SEEDS: dict[str, list[bytes]] = {
     "frame-scanner": [UA, b"".join(_FRAMES), UA[:20] + UA, *_FRAMES],
@@ -61,6 +83,9 @@ SEEDS: dict[str, list[bytes]] = {
     "wrapper-conversation": [bytes([progress]) + wrap(1, 16, apdu) for progress in (0, 1, 3, 7, 15) for apdu in _APDUS],
     "ciphered-apdu": _CIPHERED,
     "ciphered-conversation": [bytes([progress]) + wrap(1, 16, apdu) for progress in (0, 1) for apdu in (*_CIPHERED, *_APDUS)],
+    "short-names-conversation": [bytes([progress]) + wrap(1, 16, apdu) for progress in (1, 3, 7) for apdu in _READ_APDUS]
+    + [bytes([7]) + b"".join(wrap(1, 16, apdu) for apdu in _READ_APDUS)],
+    "windowed-gateway-conversation": [bytes([progress]) + data for progress in (0, 1, 3, 7, 15) for data in _GATEWAY_FRAMES],
     "server-limits": [b'{"maxPayloadSize":65536,"maxInflightMessages":100,"rateLimits":{"messages":"200:1"}}'],
 }
 """Target name -> inputs."""

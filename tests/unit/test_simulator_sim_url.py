@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from model.settings.meter import MeterSettings
 from simulator.meter.acse import Mechanism
-from simulator.meter.config import ClientAccess, MeterConfig
+from simulator.meter.client_access import ClientAccess
+from simulator.meter.config import MeterConfig
 from simulator.meter.profiles import PROFILES, profile_objects
 from simulator.meter.sim_url import SimulatedMeter, parse_sim_url
 from simulator.meter.virtual_meter import VirtualMeter
@@ -41,6 +43,23 @@ def test_the_query_overrides_profile_settings_and_behaviour() -> None:
     assert behaviour.connections == "one-hang"
 
 
+def test_title_counters_and_attacks_are_options() -> None:
+    config, behaviour = parse(
+        "sim://three-phase?system_title=4d4d4d0000bc614e&initial_client_counter=70000&initial_server_counter=7&counter_file=/tmp/x"
+        "&behaviour=attacked&old_counter=0.5&replay_answer=silent"
+    )
+    assert (config.server_title, config.initial_client_counter, config.initial_server_counter) == (b"MMM\x00\x00\xbcaN", 70000, 7)
+    assert config.counter_file == Path("/tmp/x")
+    assert (behaviour.flipped_tag, behaviour.old_counter, behaviour.replay_answer) == (0.05, 0.5, "silent")
+
+
+def test_the_system_title_comes_from_the_serial_number_where_none_is_given() -> None:
+    one, other = MeterConfig("a"), MeterConfig("b")
+    assert one.server_title[:3] == other.server_title[:3] == b"SIM"
+    assert one.server_title != other.server_title
+    assert len(one.server_title) == 8
+
+
 def test_a_named_behaviour_can_be_refined() -> None:
     behaviour = parse("sim://single-phase?behaviour=noisy&lost=0.5").behaviour
     assert (behaviour.lost, behaviour.junk) == (0.5, 0.2)
@@ -68,6 +87,10 @@ def test_the_microstar_profile_behaves_as_seen_in_the_field() -> None:
         ("sim://three-phase?denied=volt", "'volt' is not an OBIS code"),
         ("sim://three-phase?capture_period=5", "capture_period 5 is out of range; 15 to 86400"),
         ("sim://three-phase?server_physical=4321&server_address_size=2", "1/4321 does not fit in 2 bytes"),
+        ("sim://three-phase?system_title=SERVER01", "system_title='SERVER01'.*hexadecimal"),
+        ("sim://three-phase?initial_client_counter=-1", "initial_client_counter -1 is out of range"),
+        ("sim://three-phase?flipped_tag=2", "flipped_tag 2.0 is out of range; a rate"),
+        ("sim://three-phase?replay_answer=never", "replay_answer='never'.*invocation-counter-error"),
         ("sim://three-phase?time_zone=Nowhere", "'Nowhere' is not a time zone"),
     ],
 )
@@ -104,3 +127,25 @@ def test_logical_names_are_unique_within_a_profile() -> None:
     for name in PROFILES:
         names = [item.logical_name for item in profile_objects(name)]
         assert len(names) == len(set(names))
+
+
+def test_names_association_and_gateway_are_those_of_the_settings_unless_the_url_says_otherwise() -> None:
+    fitting = {"referencing": "short", "association": "pre-established", "gateway_address": "hex:01ff", "gateway_network": 3}
+    settings = MeterSettings.model_validate({"id": "m", "connect": "sim://three-phase", "template": "t", **fitting})
+    config = parse_sim_url("sim://three-phase?hdlc_window=7", settings).config
+    assert (config.referencing, config.association, config.hdlc_window) == ("short", "pre-established", 7)
+    assert (config.gateway_address, config.gateway_network) == (b"\x01\xff", 3)
+    other = "referencing=logical&association=negotiated&gateway_address=1&gateway_network=4&announced_pdu_size=0&ua_parameters=huge"
+    meter = parse_sim_url(f"sim://three-phase?{other}", settings)
+    assert (meter.config.referencing, meter.config.association, meter.config.told_pdu_size) == ("logical", "negotiated", 0)
+    assert (meter.config.gateway_address, meter.config.gateway_network) == (b"1", 4)
+    assert meter.behaviour.ua_parameters == "huge"
+
+
+@pytest.mark.parametrize(
+    "option", ["referencing=long", "association=none", "gateway_address=hex:0", "gateway_address=", "hdlc_window=8", "gateway_network=256"]
+)
+def test_impossible_ways_of_speaking_are_refused(option: str) -> None:
+    settings = MeterSettings.model_validate({"id": "m", "connect": "sim://three-phase", "template": "t"})
+    with pytest.raises(ValueError, match=r"possible|hexadecimal"):
+        parse_sim_url(f"sim://three-phase?{option}", settings)

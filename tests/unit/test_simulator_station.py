@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from simulator.meter import axdr
 from simulator.meter.acse import Mechanism
 from simulator.meter.behaviour import Behaviour
-from simulator.meter.config import ClientAccess, MeterConfig
+from simulator.meter.client_access import ClientAccess
+from simulator.meter.config import MeterConfig
 from simulator.meter.counters import Counters
 from simulator.meter.hdlc_frame import Frame, FrameReader, encode_frame, information_control
 from simulator.meter.logical_device import LogicalDevice
