@@ -10,7 +10,7 @@ never a rebuilt request, so that a meter that answered already recognises the re
     ASSOCIATING    AARQ is out, AARE is awaited
     PROVING        our answer to the meter's challenge is out, its answer to ours is awaited (high authentication only)
     ASSOCIATED     the meter waits for us
-    READING        a GET is out, its answer or a part of it is awaited
+    READING        a GET, or with short names a READ, is out; its answer or a part of it is awaited
     RELEASING      RLRQ is out, RLRE is awaited
     CONNECTED      the link is up without an association: after RLRE, an AARE that says no, or a message that is not authentic
     DISCONNECTING  DISC is out, UA is awaited (HDLC only)
@@ -20,28 +20,33 @@ Everything that affects transitions is in `_TRANSITIONS`. What the caller does o
 what a meter sends outside of it is `Discarded`, because the leftovers of an earlier connection look just like that.
 
 A reply counts only when it is an answer to the last request. With HDLC: from the right address, with the sequence numbers
-that are due. With the wrapper: from the right ports. Every GET-response: with the invoke-id of the request.
+that are due. With the wrapper: from the right ports. Every GET-response: with the invoke-id of the request. Through a
+gateway: with the prefix of our device. A READ-response carries no invoke-id, hence `may_repeat`.
 
 On a ciphered association it counts only when it is authentic, too (`security.protection` says what that is); else it is
 `Violated`, and the association over. The standard lets a few messages be plain: exception-response,
 confirmed-service-error, an AARE that refuses, RLRE, and notifications, which nobody asked for. None of them is ever a value.
+
+A pre-established association has neither AARQ nor RLRQ: it is there as soon as the link is.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import Enum
 
 from connectors.dlms import framing
-from connectors.dlms.apdu import get, names, replies
+from connectors.dlms.apdu import get, names, read, replies, short_names
 from connectors.dlms.apdu.action import ActionNormal, reply_to_hls_authentication
-from connectors.dlms.apdu.requests import CONFORMANCE, RequestBuilder, list_capacity
+from connectors.dlms.apdu.requests import CONFORMANCE, CONFORMANCE_SHORT, RequestBuilder, list_capacity
 from connectors.dlms.axdr import CosemError
 from connectors.dlms.events import (
     Answered,
     Associated,
     Attribute,
+    AttributeResult,
     Discarded,
     Disconnected,
     Dropped,
@@ -52,6 +57,7 @@ from connectors.dlms.events import (
     Transmit,
     Violated,
 )
+from connectors.dlms.gateway import GatewayFraming
 from connectors.dlms.secret_hex import masked_hex
 from connectors.dlms.security.association import Security
 from connectors.dlms.security.protection import MOST_ADDED, NotAuthentic
@@ -87,6 +93,7 @@ class _Did(Enum):
     SEND_RLRQ = "release"
     SEND_DISC = "disconnect"
     HANG_UP = "close the link"
+    PRESUME = "use a pre-established association"
     UA = "UA"
     ACCEPT = "AARE"
     CHALLENGE = "a challenge"
@@ -107,6 +114,7 @@ _TRANSITIONS: dict[tuple[State, _Did], State] = {
     **{(state, _Did.SEND_SNRM): State.CONNECTING for state in State},
     (State.CONNECTING, _Did.UA): State.ASSOCIATING,
     **{(state, _Did.SEND_AARQ): State.ASSOCIATING for state in State},
+    **{(state, _Did.PRESUME): State.ASSOCIATED for state in State},
     (State.ASSOCIATING, _Did.ACCEPT): State.ASSOCIATED,
     (State.ASSOCIATING, _Did.REFUSE): State.CONNECTED,
     (State.ASSOCIATING, _Did.CHALLENGE): State.PROVING,
@@ -150,22 +158,50 @@ class Conversation:
         self._repeats = meter.framing == "hdlc" or security is None
         self._build: Callable[[], bytes] = bytes
         self._password = meter.password_bytes()
-        self._requests = RequestBuilder(self._password, meter.max_pdu_size)
-        self._framing = framing.choose(meter)
+        self._short_names = short_names.ShortNames() if meter.referencing == "short" else None
+        self._requests = RequestBuilder(self._password, meter.max_pdu_size, meter.referencing == "short")
+        self._conformance = CONFORMANCE if self._short_names is None else CONFORMANCE_SHORT
+        self._framing = _framing(meter)
+        self._presumed = meter.association == "pre-established"
         self._state = State.IDLE
         self._invoke_id = secrets.randbelow(16)
-        self._get: get.Get | None = None
+        self._get: get.Get | read.Read | None = None
         self._answered_dm = False
-        self._limits = Associated(with_list=False, block_transfer=False, max_pdu_size=0, information_size=0)
+        self._limits = Associated(meter.with_list, block_transfer=True, max_pdu_size=meter.max_pdu_size, information_size=0)
 
     @property
     def state(self) -> State:
         """Where the conversation stands."""
         return self._state
 
+    @property
+    def limits(self) -> Associated:
+        """What the association allows: as negotiated, or as the settings say where it is pre-established."""
+        return self._limits
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether `resend` is safe: an answer to the repetition cannot be taken for the answer to a later request."""
+        return self._state is not State.READING or self.tells_answers_apart
+
+    @property
+    def tells_answers_apart(self) -> bool:
+        """Whether an answer shows which request it is for: by its invoke-id, or by the number of its frame."""
+        return self._short_names is None or self._framing.numbers_replies
+
+    @property
+    def listing(self) -> bool:
+        """Whether the meter's object list is what is awaited, and not yet the attributes asked for."""
+        return self._state is State.READING and isinstance(self._get, read.Read) and self._get.listing
+
     def open(self) -> bytes:
-        """Begin anew on a fresh link: SNRM, or with the wrapper AARQ. Whatever was left unread is forgotten."""
+        """Begin anew on a fresh link: SNRM, or with the wrapper AARQ. Whatever was left unread is forgotten.
+
+        Nothing with the wrapper where the association is pre-established: then it is open at once.
+        """
         self._get = None
+        if self._short_names is not None:
+            self._short_names.reopened()
         self._answered_dm = False
         if self._security is not None:
             self._security.begin()
@@ -175,28 +211,47 @@ class Conversation:
         if snrm:
             self._move(_Did.SEND_SNRM)
             return snrm
+        if self._presumed:
+            self._move(_Did.PRESUME)
+            return b""
         self._move(_Did.SEND_AARQ)
         return self._send(self._association_request)
 
     def get(self, attributes: Sequence[Attribute]) -> bytes:
-        """Ask for one attribute with GET-normal, for several with GET-with-list.
+        """Ask for one attribute with GET-normal, for several with GET-with-list; with READ where names are short.
 
-        :raises LocalProtocolError: when not associated, or with no or more than 255 attributes.
+        :raises LocalProtocolError: when not associated, or with no or more than 255 attributes, or when `without_asking`
+            has the answer.
         """
         if not 1 <= len(attributes) <= 255:
             raise LocalProtocolError(f"{len(attributes)} attributes in one request; 1 to 255 are possible")
+        if self.without_asking(attributes) is not None:
+            raise LocalProtocolError("the meter is known to have none of these attributes")
         self._move(_Did.SEND_GET)
+        if self._short_names is not None:
+            self._get = reading = read.Read(attributes, self._short_names)
+            return self._send(lambda: self._protected(reading.request))
         self._invoke_id = (self._invoke_id + 1) & 0x0F
         self._get = get.Get(attributes, self._invoke_id)
         request = self._requests.get(attributes, self._invoke_id)
         return self._send(lambda: self._protected(request))
 
+    def without_asking(self, attributes: Sequence[Attribute]) -> tuple[AttributeResult, ...] | None:
+        """The results for `attributes` where the meter has a short name for none of them; None when it has to be asked."""
+        return None if self._short_names is None else read.without_asking(attributes, self._short_names)
+
+    def forget(self) -> None:
+        """Another meter may have taken the place of this one: what is remembered of its objects is read anew."""
+        if self._short_names is not None:
+            self._short_names.forget()
+
     def fits(self, attributes: Sequence[Attribute], limit: int) -> int:
-        """How many of `attributes`, from the front and at most `limit`, one GET-with-list holds; at least 1."""
+        """How many of `attributes`, from the front and at most `limit`, one request holds; at least 1."""
+        capacity = list_capacity if self._short_names is None else short_names.capacity
         size = self._limits.max_pdu_size
         if size and self._security is not None and self._security.is_ciphered:
             size = max(1, size - MOST_ADDED)
-        return max(1, min(len(attributes), limit, list_capacity(size)))
+        return max(1, min(len(attributes), limit, capacity(size)))
 
     def resend(self) -> bytes:
         """The bytes that went out last once more: the request, or in the middle of an answer what asked for its next part.
@@ -210,10 +265,12 @@ class Conversation:
         return self._framing.resend() if self._repeats else self._framing.send(self._build())
 
     def release(self) -> bytes:
-        """RLRQ, the polite end of the association.
+        """RLRQ, the polite end of the association. Nothing where it is pre-established: it never ends.
 
         :raises LocalProtocolError: when there is none.
         """
+        if self._presumed:
+            return b""
         self._move(_Did.SEND_RLRQ)
         return self._send(self._release_request)
 
@@ -255,10 +312,10 @@ class Conversation:
     def _association_request(self) -> bytes:
         if self._security is None:
             return self._requests.associate()
-        return self._security.associate(CONFORMANCE, self._max_pdu_size)
+        return self._security.associate(self._conformance, self._max_pdu_size, self._short_names is not None)
 
     def _release_request(self) -> bytes:
-        return self._requests.release() if self._security is None else self._security.release(CONFORMANCE, self._max_pdu_size)
+        return self._requests.release() if self._security is None else self._security.release(self._conformance, self._max_pdu_size)
 
     def _protected(self, apdu: bytes) -> bytes:
         return apdu if self._security is None else self._security.protect(apdu)
@@ -280,6 +337,9 @@ class Conversation:
     def _link_up(self) -> list[Event]:
         if (self._state, _Did.UA) not in _TRANSITIONS:
             return [Discarded(0, f"UA while {self._state.value}")]
+        if self._presumed:
+            self._limits = replace(self._limits, information_size=self._framing.information_size)
+            return self._met(_Did.PRESUME, self._limits)
         return self._met(_Did.UA, Transmit(self._send(self._association_request)))
 
     def _link_broken(self, broken: framing.LinkBroken) -> list[Event]:
@@ -289,7 +349,7 @@ class Conversation:
                 self._answered_dm = True
                 return [Transmit(self._framing.resend())]
             return self._met(_Did.END, Refused(broken.detail, _LINK_REMEDY))
-        return self._met(_Did.END, Dropped(broken.detail))
+        return self._met(_Did.END, Dropped(f"{broken.detail}, {LISTING}" if self.listing else broken.detail))
 
     def _apdu(self, apdu: bytes) -> list[Event]:
         if self._security is not None and apdu[:1] == _AARE and self._state is not State.ASSOCIATING:
@@ -316,6 +376,8 @@ class Conversation:
     def _reply(self, apdu: bytes, reply: replies.Reply) -> list[Event]:
         if isinstance(reply, (replies.GetNormal, replies.GetList, replies.GetBlock)):
             return self._get_response(apdu, reply)
+        if isinstance(reply, replies.ReadResponse):
+            return self._read_response(apdu, reply)
         if isinstance(reply, replies.AssociationAccepted):
             return self._accepted(apdu, reply)
         if isinstance(reply, ActionNormal):
@@ -368,7 +430,7 @@ class Conversation:
         return self._met(_Did.PROVE, self._limits)
 
     def _get_response(self, apdu: bytes, reply: replies.GetReply) -> list[Event]:
-        if self._state is not State.READING or self._get is None:
+        if self._state is not State.READING or not isinstance(self._get, get.Get):
             return self._not_ours(apdu, "was not asked for")
         step = self._get.receive(reply)
         if isinstance(step, get.Stale):
@@ -376,6 +438,17 @@ class Conversation:
         if isinstance(step, get.NextBlock):
             request = self._requests.next_block(step.number, self._get.invoke_id)
             return self._met(_Did.PART, Transmit(self._send(lambda: self._protected(request))))
+        return self._met(_Did.ANSWER if isinstance(step, Answered) else _Did.REFUSE_SERVICE, step)
+
+    def _read_response(self, apdu: bytes, reply: replies.ReadResponse) -> list[Event]:
+        if self._state is not State.READING or not isinstance(self._get, read.Read):
+            return self._not_ours(apdu, "was not asked for")
+        step = self._get.receive(reply)
+        return self._not_ours(apdu, step.reason) if isinstance(step, get.Stale) else self._step(step)
+
+    def _step(self, step: read.Ask | Answered | ServiceRefused) -> list[Event]:
+        if isinstance(step, read.Ask):
+            return self._met(_Did.PART, Transmit(self._send(lambda: self._protected(step.apdu))))
         return self._met(_Did.ANSWER if isinstance(step, Answered) else _Did.REFUSE_SERVICE, step)
 
     def _service_error(self, error: replies.ServiceError) -> list[Event]:
@@ -388,15 +461,21 @@ class Conversation:
             return self._met(_Did.RELEASE, Released())
         if self._state is State.READING and error.no_association and self._get is not None and not self._get.is_list:
             return self._met(_Did.END, Dropped(error.detail))
-        return self._met(_Did.REFUSE_SERVICE, ServiceRefused(error.detail))
+        return self._service_refused(ServiceRefused(error.detail))
 
     def _unreadable(self, apdu: bytes, error: CosemError) -> list[Event]:
         detail = f"{names.apdu_name(apdu)} cannot be read: {error}"
         if self._state in (State.ASSOCIATING, State.PROVING):
             return self._met(_Did.REFUSE, Refused(detail, _UNREADABLE_REMEDY))
         if self._state is State.READING:
-            return self._met(_Did.REFUSE_SERVICE, ServiceRefused(detail))
+            return self._service_refused(ServiceRefused(detail))
         return self._not_ours(apdu, "cannot be read")
+
+    def _service_refused(self, refusal: ServiceRefused) -> list[Event]:
+        """With short names a refusal may concern the object list only, and what has a name is still asked for."""
+        if self._state is State.READING and isinstance(self._get, read.Read):
+            return self._step(self._get.refused(refusal))
+        return self._met(_Did.REFUSE_SERVICE, refusal)
 
     def _not_ours(self, apdu: bytes, reason: str) -> list[Event]:
         if self._state in _WAITING:
@@ -404,9 +483,17 @@ class Conversation:
         return [Discarded(len(apdu), f"{names.apdu_name(apdu)} {reason}")]
 
 
+def _framing(meter: MeterSettings) -> framing.Framing:
+    link, device = framing.choose(meter), meter.gateway_octets()
+    return link if device is None else GatewayFraming(link, meter.gateway_network, device)
+
+
+LISTING = "upon the request for its object list, which a base_name in the template makes unnecessary"
+"""Where in a READ a meter failed, for people."""
+
 _LINK_REMEDY = (
     "another client may be connected, or server_physical is wrong (often the last four digits of the serial number); "
     "a meter may hold a dead connection for minutes"
 )
 _WANTS_MORE = "the meter refused the association: accepted, authentication-required"
-_UNREADABLE_REMEDY = "check that the meter speaks DLMS with logical names, and that framing is right"
+_UNREADABLE_REMEDY = "check that the meter speaks DLMS, and that framing and referencing are right"

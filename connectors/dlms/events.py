@@ -19,11 +19,15 @@ of 0 and 1, octet-string as bytes (a 12-byte date-time only where the object say
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A COSEM attribute descriptor: interface class, six-byte logical name, attribute index."""
+    """A COSEM attribute descriptor: interface class, six-byte logical name, attribute index.
+
+    `base_name` is the object's short name where it is known beforehand; it matters for meters read by short names only.
+    """
 
     class_id: int
     logical_name: bytes
     index: int
+    base_name: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,11 @@ class Transmit:
     """Bytes the protocol itself wants sent now: AARQ after UA, RR, the request for the next block."""
 
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """A part of the answer has arrived and more of it is on the way without being asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,4 +131,4 @@ class Discarded:
     reason: str
 
 
-Event = Union[Transmit, Associated, Answered, ServiceRefused, Refused, Dropped, Released, Disconnected, Discarded, Violated]
+Event = Union[Transmit, Progressed, Associated, Answered, ServiceRefused, Refused, Dropped, Released, Disconnected, Discarded, Violated]

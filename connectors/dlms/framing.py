@@ -1,11 +1,14 @@
-"""What lies between APDUs and bytes on the link: the HDLC data link, or the wrapper. Both look the same from above."""
+"""What lies between APDUs and bytes on the link: the HDLC data link, or the wrapper. Both look the same from above.
+
+`gateway` puts the prefix for a device behind a gateway on top of either.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Protocol, Union
 
-from connectors.dlms.apdu.describe import describe
+from connectors.dlms.apdu.describe import Reveal, describe
 from connectors.dlms.events import Discarded
 from connectors.dlms.hdlc.frame import Address, Frame, FrameType, server_address
 from connectors.dlms.hdlc.scanner import FrameScanner
@@ -22,11 +25,9 @@ from connectors.dlms.hdlc.station import (
 from connectors.dlms.wrapper import HEADER_SIZE, VERSION, WrapperScanner, wrap
 from model.settings.meter import MeterSettings
 
-__all__ = ["Framing", "LinkBroken", "LinkDown", "LinkUp", "Received", "choose"]
+__all__ = ["Framing", "LinkBroken", "LinkDown", "LinkUp", "Received", "Reveal", "choose"]
 
 MAX_APDU = 65_535
-
-Reveal = Callable[[bytes], Union[bytes, None]]
 
 
 class Framing(Protocol):
@@ -35,6 +36,11 @@ class Framing(Protocol):
     @property
     def information_size(self) -> int:
         """Bytes of the largest HDLC information field that the meter receives; 0 for unlimited."""
+        ...
+
+    @property
+    def numbers_replies(self) -> bool:
+        """Whether a late reply to an earlier request, or to one that was repeated, is told from the one that is due."""
         ...
 
     def connect(self) -> bytes:
@@ -82,10 +88,12 @@ def choose(meter: MeterSettings) -> Framing:
 
 
 class _Hdlc:
+    numbers_replies = True
+
     def __init__(self, meter: MeterSettings) -> None:
         server = server_address(meter.server_logical, meter.server_physical, meter.server_address_size)
         self._scanner = FrameScanner()
-        self._station = Station(Address(meter.client_sap), server, meter.hdlc_information_size, MAX_APDU)
+        self._station = Station(Address(meter.client_sap), server, meter.hdlc_information_size, MAX_APDU, meter.hdlc_window)
         self.information_size = 0
 
     def connect(self) -> bytes:
@@ -121,6 +129,7 @@ class _Hdlc:
 
 class _Wrapper:
     information_size = 0
+    numbers_replies = False
 
     def __init__(self, meter: MeterSettings) -> None:
         self._server, self._client = meter.server_logical, meter.client_sap

@@ -58,6 +58,6 @@ def _plan_read(key: str, read: ReadSettings) -> PlannedRead:
     scaler = SCALER_UNIT.get((read.class_id, read.attribute))
     return PlannedRead(
         key=key,
-        attribute=Attribute(read.class_id, read.logical_name, read.attribute),
-        scaler_unit=None if scaler is None else Attribute(read.class_id, read.logical_name, scaler),
+        attribute=Attribute(read.class_id, read.logical_name, read.attribute, read.base_name),
+        scaler_unit=None if scaler is None else Attribute(read.class_id, read.logical_name, scaler, read.base_name),
     )

@@ -197,6 +197,7 @@ class MeterPoll:
         attempt.associated = True
         if self._fault is not None and time.monotonic() - self._last_good > SCALER_TRUST:
             self._scalers.clear()
+            self._session.forget()
 
     def _suspect(self, attempt: _Attempt) -> None:
         """A meter that answers others may be silent about what was asked last: a list, or one attribute."""

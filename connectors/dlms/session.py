@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from connectors.dlms.conversation import Conversation, State
+from connectors.dlms.conversation import LISTING, Conversation, State
 from connectors.dlms.counter_recovery import CounterRecovery
 from connectors.dlms.events import (
     Answered,
@@ -28,6 +28,7 @@ from connectors.dlms.events import (
     Disconnected,
     Dropped,
     Event,
+    Progressed,
     Refused,
     Released,
     ServiceRefused,
@@ -49,6 +50,9 @@ JUNK_LIMIT = 65_536
 
 CLOSE_TIMEOUT = 1.0
 """Seconds the meter gets for each of the two farewells (RLRE, UA)."""
+
+QUIET = 0.02
+"""Seconds of listening before a request whose answer shows nothing of what it answers: what arrives then is not it."""
 
 ABANDON_TIMEOUT = 0.5
 """Seconds to wait for the answer to DISC of a meter that did not answer before: it must not arrive on the next link."""
@@ -82,7 +86,7 @@ def public_client(meter: MeterSettings) -> MeterSettings:
         for name in SecuritySettings.model_fields
         if not name.startswith("invocation_counter")
     }
-    return meter.model_copy(update={**plain, "client_sap": meter.invocation_counter_client_sap})
+    return meter.model_copy(update={**plain, "association": "negotiated", "client_sap": meter.invocation_counter_client_sap})
 
 
 class Session:
@@ -184,13 +188,17 @@ class Session:
             ) from None
         timer = ReplyTimer(self._meter.exchange_timeout)
         try:
-            limits = await self._exchange(self._conversation.open(), (Associated,), "the association request", timer)
+            opening = self._conversation.open()
+            limits = (
+                await self._exchange(opening, (Associated,), "the association request", timer) if opening else self._conversation.limits
+            )
         except MeterError as error:
             if error.kind is not ErrorKind.LINK_LOST:
                 raise
             raise MeterError(ErrorKind.LINK_LOST, f"{error.what} when asked for an association", _CLOSED_REMEDY) from error
         assert isinstance(limits, Associated)
         self._limits = limits
+        self._last_used = _now()
         self._log.info(
             "association opened",
             address=address,
@@ -215,11 +223,16 @@ class Session:
         :raises MeterError: TIMEOUT, LINK_LOST or PROTOCOL; the link is then of no use any more.
         :raises ListRefused: when the meter refused the request as a whole.
         """
+        known = self._conversation.without_asking(attributes)
+        if known is not None:
+            return known
         if self._recovery is not None:
             await self._recovery.top_up()
         names = f"the request for {len(attributes)} attributes" if len(attributes) > 1 else "a GET request"
         timer = self._timers.setdefault(tuple(attributes), ReplyTimer(self._meter.exchange_timeout))
         before = self._sent
+        if not self._conversation.tells_answers_apart:
+            await self._clear_the_line()
         try:
             reply = await self._exchange(self._conversation.get(attributes), (Answered, ServiceRefused), names, timer)
         except MeterError as fault:
@@ -234,6 +247,16 @@ class Session:
             raise ListRefused(reply)
         assert isinstance(reply, Answered)
         return reply.results
+
+    def forget(self) -> None:
+        """Another meter may have taken the place of this one: what is remembered of its objects is read anew."""
+        self._conversation.forget()
+
+    async def _clear_the_line(self) -> None:
+        """Discard what was not asked for."""
+        assert self._link is not None
+        with contextlib.suppress(asyncio.TimeoutError):
+            await self._wait_for(self._link, (), QUIET)
 
     async def close(self) -> None:
         """Release the association and close the link, politely where the meter still listens; never raises.
@@ -290,9 +313,11 @@ class Session:
     async def _say_goodbye(self, link: Link) -> None:
         with contextlib.suppress(MeterError, asyncio.TimeoutError):
             if self._conversation.state is State.ASSOCIATED:
-                await link.write(self._traced(self._conversation.release(), sent=True))
-                await self._wait_for(link, (Released,), CLOSE_TIMEOUT)
-                self._log.info("association released")
+                farewell = self._conversation.release()
+                if farewell:
+                    await link.write(self._traced(farewell, sent=True))
+                    await self._wait_for(link, (Released,), CLOSE_TIMEOUT)
+                    self._log.info("association released")
         await self._disconnect(link, CLOSE_TIMEOUT)
 
     async def _disconnect(self, link: Link, patience: float) -> None:
@@ -307,7 +332,9 @@ class Session:
         data = request
         begun = _now()
         self._discarded, self._discard_reason = 0, ""
-        for attempt in range(self._meter.retries + 1):
+        # What could be answered twice without telling which answer is whose is not repeated: then the link is opened anew.
+        attempts = self._meter.retries + 1 if self._conversation.may_repeat else 1
+        for attempt in range(attempts):
             if attempt:
                 data = self._conversation.resend()
                 self._log.debug("no reply, sending again", attempt=attempt + 1)
@@ -322,7 +349,9 @@ class Session:
                 timer.answered(self._last_used - begun)
             return reply
         timer.failed()
-        times = "once" if self._meter.retries == 0 else f"{self._meter.retries + 1} times"
+        if self._conversation.listing:
+            what += f", {LISTING}"
+        times = "once" if attempts == 1 else f"{attempts} times"
         raise MeterError(
             ErrorKind.TIMEOUT,
             f"no reply to {what}, sent {times} in {_now() - begun:.1f} s{self._ignored()}",
@@ -341,6 +370,8 @@ class Session:
                     reply = event
                 elif isinstance(event, Transmit):
                     await link.write(self._traced(event.data, sent=True))
+                    deadline = _now() + patience
+                elif isinstance(event, Progressed):
                     deadline = _now() + patience
                 elif isinstance(event, Discarded):
                     self._discarded += event.count

@@ -56,6 +56,6 @@ def _link(meter: MeterSettings) -> _Link | None:
 
 
 def _addresses(meter: MeterSettings) -> tuple[object, ...]:
-    """Who speaks to whom on the link; a wrapper has no physical address (IEC 62056-47)."""
+    """Who speaks to whom on the link and behind it; a wrapper has no physical address (IEC 62056-47)."""
     physical = meter.server_physical if meter.framing == "hdlc" else 0
-    return meter.framing, meter.client_sap, meter.server_logical, physical
+    return meter.framing, meter.client_sap, meter.server_logical, physical, meter.gateway_network, meter.gateway_octets()

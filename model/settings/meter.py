@@ -28,6 +28,32 @@ class MeterSettings(LinkSettings, AddressingSettings, SecuritySettings, PushSett
     device_type: str = Field(default="default", min_length=1, description="Device profile in ThingsBoard.")
     tags: dict[str, str] = Field(default_factory=dict, description="Facts that become attributes of the device.")
 
+    @model_validator(mode="after")
+    def _nothing_proves_itself_beforehand(self) -> MeterSettings:
+        if self.association == "pre-established" and self.authentication != "none":
+            raise ValueError(
+                f"association pre-established has no authentication, but {self.authentication} is asked for; "
+                "write authentication: none, or association: negotiated"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_negotiated_beforehand(self) -> MeterSettings:
+        if self.association == "pre-established" and self.dedicated_key:
+            raise ValueError("dedicated_key is agreed in an AARQ, which association pre-established has not; remove one of them")
+        if self.association == "pre-established" and self.is_ciphered and self.server_system_title is None:
+            raise ValueError("association pre-established does not tell the meter's title; add server_system_title: as in its papers")
+        return self
+
+    @model_validator(mode="after")
+    def _proves_itself_by_logical_names(self) -> MeterSettings:
+        if self.referencing == "short" and self.is_high:
+            raise ValueError(
+                f"authentication {self.authentication} is not supported with referencing short; write none or low, "
+                "or referencing: logical where the meter knows it"
+            )
+        return self
+
     @property
     def device(self) -> str:
         """Name of the meter's device in ThingsBoard."""

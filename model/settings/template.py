@@ -26,6 +26,13 @@ class ReadSettings(Settings):
         description="Interface class: 1 Data, 3 Register, 4 Extended Register, 5 Demand Register, 8 Clock.",
     )
     attribute: int = Field(default=2, ge=1, le=127, description="Attribute index; 2 is the value (of a Demand Register: current average).")
+    base_name: int | None = Field(
+        default=None,
+        ge=8,
+        le=0xFFF8,
+        multiple_of=8,
+        description="Short name of the object, for meters read with referencing short; found in the meter's object list where left out.",
+    )
     unit: str | None = Field(
         default=None,
         description="Unit wanted, such as kWh; converted from the meter's unit, or the unit's name where the meter states none.",

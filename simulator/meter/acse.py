@@ -10,10 +10,11 @@ from simulator.meter.axdr import DataError, decode_length, encode_length
 AARQ, AARE, RLRQ, RLRE = 0x60, 0x61, 0x62, 0x63
 
 LOGICAL_NAMES = bytes.fromhex("60857405080101")
+SHORT_NAMES = bytes.fromhex("60857405080102")
 LOGICAL_NAMES_CIPHERED = bytes.fromhex("60857405080103")
 """Application context names, as object identifiers."""
 _MECHANISM = bytes.fromhex("608574050802")
-_VAA_NAME_LN = 0x0007
+_VAA_NAME_LN, _VAA_NAME_SN = 0x0007, 0xFA00
 _VERSION = 6
 SMALLEST_PDU = 12
 """A client that receives less than this cannot be served, bytes."""
@@ -58,9 +59,13 @@ class InitiateError(IntEnum):
 
 
 class Conformance(IntFlag):
-    """Services a client proposes and a server grants; bit 0 of the standard is the highest of the 24."""
+    """Services a client proposes and a server grants; bit 0 of the standard is the highest of the 24.
+
+    Block transfer and multiple references hold for READ as they do for GET.
+    """
 
     GENERAL_PROTECTION = 1 << 22
+    READ = 1 << 20
     PRIORITY_MANAGEMENT = 1 << 14
     BLOCK_TRANSFER_WITH_GET = 1 << 12
     MULTIPLE_REFERENCES = 1 << 9
@@ -94,6 +99,11 @@ class AssociationRequest:
     def logical_names(self) -> bool:
         """Whether it wants logical names, with or without ciphering, the only application contexts there are yet."""
         return self.application_context in (LOGICAL_NAMES, LOGICAL_NAMES_CIPHERED)
+
+    @property
+    def short_names(self) -> bool:
+        """Whether it wants short names without ciphering."""
+        return self.application_context == SHORT_NAMES
 
     def __repr__(self) -> str:
         return f"AssociationRequest(mechanism={self.mechanism}, ciphered={self.ciphered}, calling_title={self.calling_title.hex()})"
@@ -227,13 +237,13 @@ def _build_aare(result: int, diagnostic: int, user_information: bytes, responder
     )
 
 
-def build_initiate_response(conformance: Conformance, max_pdu_size: int) -> bytes:
+def build_initiate_response(conformance: Conformance, max_pdu_size: int, short_names: bool = False) -> bytes:
     """The initiate response; `max_pdu_size` is the longest APDU the server receives, bytes."""
     return (
         bytes((0x08, 0x00, _VERSION, 0x5F, 0x1F, 0x04, 0x00))
         + int(conformance).to_bytes(3, "big")
         + max_pdu_size.to_bytes(2, "big")
-        + _VAA_NAME_LN.to_bytes(2, "big")
+        + (_VAA_NAME_SN if short_names else _VAA_NAME_LN).to_bytes(2, "big")
     )
 
 
@@ -264,11 +274,13 @@ def build_rlre(user_information: bytes = b"") -> bytes:
     return _field(RLRE, bytes((0x80, 0x01, 0x00)) + (_field(0xBE, _field(0x04, user_information)) if user_information else b""))
 
 
-def initiate_problem(request: InitiateRequest, smallest_pdu: int = SMALLEST_PDU) -> InitiateError | None:
-    """What makes the proposed xDLMS context unusable, if anything."""
+def initiate_problem(
+    request: InitiateRequest, smallest_pdu: int = SMALLEST_PDU, service: Conformance = Conformance.GET
+) -> InitiateError | None:
+    """What makes the proposed xDLMS context unusable, if anything; a client that does not offer `service` reads nothing."""
     if request.dlms_version < _VERSION:
         return InitiateError.DLMS_VERSION_TOO_LOW
-    if Conformance.GET not in request.conformance:
+    if service not in request.conformance:
         return InitiateError.INCOMPATIBLE_CONFORMANCE
     if 0 < request.max_pdu_size < smallest_pdu:
         return InitiateError.PDU_SIZE_TOO_SHORT

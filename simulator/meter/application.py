@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from simulator.meter import acse, xdlms
-from simulator.meter.acse import Conformance, Diagnostic, Responder
+from simulator.meter import acse, short_names, xdlms
+from simulator.meter.acse import Conformance, Diagnostic, Mechanism, Responder
 from simulator.meter.attack import Attacker
 from simulator.meter.axdr import DataError, encode, octet_string
 from simulator.meter.ciphered_apdu import Form
 from simulator.meter.counters import Counters
-from simulator.meter.establishment import Rejection, Session, complete, establish
+from simulator.meter.establishment import Rejection, Session, complete, establish, initiate_response
 from simulator.meter.interface_class import AssociationContext
 from simulator.meter.logical_device import LogicalDevice
 from simulator.meter.secure_channel import Received, Refusal
@@ -34,8 +34,9 @@ _OFFERED = (
     | Conformance.SELECTIVE_ACCESS
     | Conformance.ACTION
 )
+_OFFERED_SHORT = Conformance.READ | Conformance.BLOCK_TRANSFER_WITH_GET | Conformance.MULTIPLE_REFERENCES
 _REPLY_TO_HLS = (15, bytes((0, 0, 40, 0, 0, 255)), 1)
-_GETS = frozenset(bytes((tag,)) for tag in (xdlms.GET_REQUEST, 0xC8, 0xD0, 0xDB, 0xDC))
+_GETS = frozenset(bytes((tag,)) for tag in (xdlms.GET_REQUEST, short_names.READ_REQUEST, 0xC8, 0xD0, 0xDB, 0xDC))
 
 
 class Application:
@@ -45,6 +46,7 @@ class Application:
         self._device = device
         self._counters = counters
         self._transfer: BlockTransfer | None = None
+        self._read_transfer: short_names.ReadTransfer | None = None
         self._session: Session | None = None
         self._attacker: Attacker | None = None
 
@@ -58,6 +60,7 @@ class Application:
         self._session = None
         self._attacker = None
         self._transfer = None
+        self._read_transfer = None
 
     def answer(self, client: int, apdu: bytes, now: float) -> bytes | None:
         """The answer to an APDU that arrived at `now` (Unix seconds), None where the meter says nothing."""
@@ -68,6 +71,8 @@ class Application:
         if tag == acse.RLRQ:
             self._counters.record(now, client, "rlrq")
             return self._release(apdu)
+        if self._device.config.association == "pre-established" and (self._session is None or self._session.context.client != client):
+            self._session = Session(AssociationContext(client, Mechanism.NONE, self._conformance(), self._device.config.max_pdu_size))
         if self._session is None or self._session.context.client != client:
             self._counters.record(now, client, "unknown")
             return xdlms.build_exception(StateError.SERVICE_NOT_ALLOWED, ServiceError.OPERATION_NOT_POSSIBLE)
@@ -103,8 +108,7 @@ class Application:
             session, aare = establish(self._device, client, request, self._conformance())
         except DataError:
             self._counters.refused += 1
-            response = acse.build_initiate_response(_OFFERED, self._device.config.max_pdu_size)
-            return acse.build_aare_rejected(Diagnostic.NO_REASON_GIVEN, response)
+            return acse.build_aare_rejected(Diagnostic.NO_REASON_GIVEN, initiate_response(self._device.config, self._conformance()))
         except Rejection as rejection:
             self._counters.refused += 1
             if rejection.reason is not None:
@@ -153,13 +157,16 @@ class Application:
         return xdlms.build_exception(StateError.SERVICE_NOT_ALLOWED, ServiceError.DECIPHERING_ERROR)
 
     def _conformance(self) -> Conformance:
-        return _OFFERED & ~Conformance.MULTIPLE_REFERENCES if self._device.behaviour.with_list == "refused" else _OFFERED
+        offered = _OFFERED_SHORT if self._device.config.short_names else _OFFERED
+        return offered & ~Conformance.MULTIPLE_REFERENCES if self._device.behaviour.with_list == "refused" else offered
 
     def _serve(self, session: Session, received: Received, now: float) -> bytes | None:
         apdu, client = received.apdu, session.context.client
         service = apdu[0] if apdu else None
         if session.challenges is not None:
             return self._authenticate(session, received, now)
+        if self._device.config.short_names:
+            return self._serve_short_names(session.context, apdu, now)
         if service == xdlms.GET_REQUEST:
             return self._get(session, apdu, now)
         if service == xdlms.SET_REQUEST:
@@ -244,6 +251,46 @@ class Application:
             return xdlms.build_get_block_error(request.invoke, request.block, AccessResult.DATA_BLOCK_NUMBER_INVALID)
         return answer
 
+    def _serve_short_names(self, association: AssociationContext, apdu: bytes, now: float) -> bytes | None:
+        if apdu[:1] != bytes((short_names.READ_REQUEST,)):
+            self._counters.record(now, association.client, "unknown")
+            return short_names.build_read_refused(short_names.SERVICE_UNSUPPORTED)
+        request = short_names.parse_read(apdu)
+        if isinstance(request, short_names.ReadNext):
+            self._counters.record(now, association.client, "read-next")
+            block = None if self._read_transfer is None else self._read_transfer.block(request.block + 1)
+            return block or short_names.build_read_error(AccessResult.DATA_BLOCK_NUMBER_INVALID)
+        self._read_transfer = None
+        attributes = [self._descriptor(name) for name in request.names]
+        self._counters.record(now, association.client, "read", [attribute for attribute in attributes if attribute is not None])
+        manner = self._device.behaviour.with_list
+        if len(attributes) > 1 and (manner == "exception" or Conformance.MULTIPLE_REFERENCES not in association.conformance):
+            return short_names.build_read_refused(short_names.SERVICE_UNSUPPORTED)
+        if len(attributes) > 1 and manner == "unanswered":
+            return None
+        results = [
+            AccessResult.OBJECT_UNDEFINED if attribute is None else self._read(association, attribute, now) for attribute in attributes
+        ]
+        if len(attributes) > 1 and manner == "wrong":
+            results = results[:-1]
+        return self._read_response(association, short_names.encode_results(results))
+
+    def _descriptor(self, name: int) -> AttributeDescriptor | None:
+        try:
+            item, index = short_names.find_attribute(self._device.objects, name)
+        except AccessError:
+            return None
+        return AttributeDescriptor(item.class_id, item.logical_name, index)
+
+    def _read_response(self, association: AssociationContext, results: bytes) -> bytes | None:
+        answer = short_names.build_read_response(results)
+        if len(answer) <= association.max_pdu_size:
+            return answer
+        if Conformance.BLOCK_TRANSFER_WITH_GET not in association.conformance:
+            return short_names.build_read_refused(short_names.PDU_SIZE)
+        self._read_transfer = short_names.ReadTransfer(results, association.max_pdu_size)
+        return self._read_transfer.block(1)
+
     def _read(self, association: AssociationContext, attribute: AttributeDescriptor, now: float) -> GetResult:
         if attribute.selection is not None and Conformance.SELECTIVE_ACCESS not in association.conformance:
             return AccessResult.SCOPE_OF_ACCESS_VIOLATED
@@ -254,5 +301,5 @@ class Application:
 
 
 def is_get(apdu: bytes) -> bool:
-    """Whether an APDU is a GET of any kind, ciphered or not; general-ciphering hides the service and counts as one."""
+    """Whether an APDU is a GET or READ of any kind, ciphered or not; general-ciphering hides the service and counts as one."""
     return apdu[:1] in _GETS

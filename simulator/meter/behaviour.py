@@ -51,6 +51,8 @@ class Behaviour:
     :arg denied: six-byte logical names whose attributes, except the first, are answered with read-write-denied.
     :arg silent: connections are accepted, nothing is answered.
     :arg babble: junk bytes per second sent for ever on each connection, none answered; 1000000 is a flood.
+    :arg ua_parameters: full; none (a UA without any); short (values of one byte); huge (four bytes, and far too large);
+        unknown (ones that no standard knows besides).
     :arg refuse_link: SNRM is answered with DM.
     :arg refuse_association: AARQ is answered with a rejection, no reason given.
     :arg stale: after a connection that was not ended by DISC or RLRQ, the next one begins with junk, half of the last
@@ -98,6 +100,7 @@ class Behaviour:
     denied: frozenset[bytes] = frozenset()
     silent: bool = False
     babble: float = 0.0
+    ua_parameters: Literal["full", "none", "short", "huge", "unknown"] = "full"
     refuse_link: bool = False
     refuse_association: bool = False
     stale: bool = False

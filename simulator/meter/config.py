@@ -31,6 +31,10 @@ class MeterConfig:
     :arg server_logical: logical device: upper HDLC address, or the wrapper's port.
     :arg server_physical: lower HDLC address, 0 for none.
     :arg server_address_size: the only size of HDLC server address that is answered; None answers any.
+    :arg referencing: logical names, or short names.
+    :arg association: negotiated, or pre-established: every client is served without AARQ.
+    :arg gateway_address: the meter is behind a gateway and has this address there; None for no gateway.
+    :arg gateway_network: its network behind the gateway.
     :arg clients: client SAPs that are answered and what is asked of each.
     :arg system_title: eight bytes; derived from the serial number where it is empty.
     :arg initial_client_counter: last invocation counter accepted from each client before the meter starts; None for none.
@@ -43,7 +47,9 @@ class MeterConfig:
     :arg profile_entries: rows the load profile keeps.
     :arg time_zone: IANA name of the clock's local time.
     :arg max_pdu_size: longest APDU received, and sent even if the client could take more, bytes.
+    :arg announced_pdu_size: what the AARE says of `max_pdu_size` instead of the truth, 0 for unlimited.
     :arg hdlc_information_size: longest HDLC information field offered, bytes.
+    :arg hdlc_window: HDLC frames sent before an acknowledgement, where the client receives as many.
     :arg inactivity_timeout: seconds without a request after which association and link are dropped silently.
     :arg exchanges_kept: how many of the last exchanges `Counters` remembers.
     :raises ValueError: when a field is out of range; the message says which.
@@ -55,6 +61,10 @@ class MeterConfig:
     server_logical: int = 1
     server_physical: int = 0
     server_address_size: int | None = None
+    referencing: Literal["logical", "short"] = "logical"
+    association: Literal["negotiated", "pre-established"] = "negotiated"
+    gateway_address: bytes | None = None
+    gateway_network: int = 0
     clients: Mapping[int, ClientAccess] = field(default_factory=lambda: MappingProxyType({PUBLIC_CLIENT: ClientAccess()}))
     system_title: bytes = b""
     initial_client_counter: int | None = None
@@ -66,7 +76,9 @@ class MeterConfig:
     profile_entries: int = 35 * 96
     time_zone: str = "UTC"
     max_pdu_size: int = 1024
+    announced_pdu_size: int | None = None
     hdlc_information_size: int = 128
+    hdlc_window: int = 1
     inactivity_timeout: float = 120.0
     exchanges_kept: int = 1000
 
@@ -80,7 +92,10 @@ class MeterConfig:
             ("capture_period", 15, 86400),
             ("profile_entries", 1, 1_000_000),
             ("max_pdu_size", 64, 65535),
+            ("announced_pdu_size", 0, 65535),
             ("hdlc_information_size", 32, 2030),
+            ("hdlc_window", 1, 7),
+            ("gateway_network", 0, 255),
             ("inactivity_timeout", 0.001, 1e9),
             ("exchanges_kept", 0, 1_000_000),
             ("initial_client_counter", 0, 0xFFFFFFFF),
@@ -92,7 +107,19 @@ class MeterConfig:
                 raise ValueError(f"{name} {value} is out of range; {low} to {high} is possible")
         if len(self.system_title) not in (0, TITLE_SIZE):
             raise ValueError(f"system_title has {len(self.system_title)} bytes; a system title has {TITLE_SIZE}")
+        if self.gateway_address is not None and not 1 <= len(self.gateway_address) <= 127:
+            raise ValueError(f"gateway_address has {len(self.gateway_address)} bytes; 1 to 127 are possible")
         zone(self.time_zone)
+
+    @property
+    def short_names(self) -> bool:
+        """Whether the meter is read by short names."""
+        return self.referencing == "short"
+
+    @property
+    def told_pdu_size(self) -> int:
+        """What the AARE says the meter receives, bytes."""
+        return self.max_pdu_size if self.announced_pdu_size is None else self.announced_pdu_size
 
     @property
     def chance_seed(self) -> int:

@@ -28,9 +28,9 @@ class Counters:
     `releases` RLRQs, `disconnects` DISCs, `dropped` associations and links ended by the meter, `requests` by service name,
     `refusals` requests not believed by reason (plaintext, weaker, undecipherable, replayed, authentication), `attacks`
     sent by field of `Behaviour`, `exchanges` the last ones. A service is one of: snrm, disc, rr, segment, repeated,
-    disconnected-mode (link layer); aarq, rlrq, get-normal, get-next, get-with-list, set, action, unknown (application
-    layer; what is not believed is unknown). From another thread than the meter's, copy `exchanges` with list() before
-    going through them.
+    disconnected-mode (link layer); aarq, rlrq, get-normal, get-next, get-with-list, read, read-next, set, action, unknown
+    (application layer; what is not believed is unknown). From another thread than the meter's, copy `exchanges` with
+    list() before going through them.
 
     :arg exchanges_kept: length of `exchanges`.
     """
@@ -56,8 +56,8 @@ class Counters:
 
     @property
     def gets(self) -> int:
-        """GET requests of any kind, next-block included."""
-        return sum(self.requests[service] for service in ("get-normal", "get-next", "get-with-list"))
+        """GET and READ requests of any kind, next-block included."""
+        return sum(self.requests[service] for service in ("get-normal", "get-next", "get-with-list", "read", "read-next"))
 
     def as_dict(self) -> dict[str, Any]:
         """The counters as plain data for JSON, with the exchanges' attributes as "class/logical name/index"."""

@@ -10,6 +10,7 @@ from simulator.meter.acse import AssociationRequest, Conformance, Diagnostic, In
 from simulator.meter.authentication import CHALLENGE_SIZES, NEEDS_TITLES, Challenges, gmac_counter, new_challenge
 from simulator.meter.axdr import DataError
 from simulator.meter.ciphered_apdu import OVERHEAD, Form
+from simulator.meter.config import MeterConfig
 from simulator.meter.interface_class import AssociationContext
 from simulator.meter.logical_device import LogicalDevice
 from simulator.meter.protection import TITLE_SIZE
@@ -47,6 +48,11 @@ class Rejection(Exception):
         self.reason = reason
 
 
+def initiate_response(config: MeterConfig, conformance: Conformance) -> bytes:
+    """What the meter says of itself in an AARE that is not ciphered: what it grants, and what it tells of its PDU size."""
+    return acse.build_initiate_response(conformance, config.told_pdu_size, config.short_names)
+
+
 def establish(device: LogicalDevice, client: int, request: AssociationRequest, offered: Conformance) -> tuple[Session, bytes]:
     """The session for an AARQ, and the AARE that opens it.
 
@@ -56,11 +62,10 @@ def establish(device: LogicalDevice, client: int, request: AssociationRequest, o
     """
     config = device.config
     access = config.clients[client]
-    responder = Responder(acse.LOGICAL_NAMES_CIPHERED if request.ciphered and access.ciphered else acse.LOGICAL_NAMES)
+    responder = Responder(_context(config, request.ciphered and access.ciphered))
 
     def reject(diagnostic: Diagnostic, reason: Reason | None = None) -> Rejection:
-        response = acse.build_initiate_response(offered, config.max_pdu_size)
-        return Rejection(acse.build_aare_rejected(diagnostic, response, responder), reason)
+        return Rejection(acse.build_aare_rejected(diagnostic, initiate_response(config, offered), responder), reason)
 
     if (diagnostic := _problem(device, client, request)) is not None:
         raise reject(diagnostic)
@@ -76,10 +81,10 @@ def establish(device: LogicalDevice, client: int, request: AssociationRequest, o
         if refusal.reason == "replayed":
             raise
         raise reject(Diagnostic.AUTHENTICATION_FAILURE, refusal.reason) from None
-    if (error := _initiate_problem(initiate, channel)) is not None:
+    if (error := _initiate_problem(initiate, channel, config.short_names)) is not None:
         raise Rejection(acse.build_aare_initiate_error(error, responder))
     session = _begin(device, client, request, initiate, offered & initiate.conformance, channel)
-    response = acse.build_initiate_response(session.context.conformance, config.max_pdu_size)
+    response = initiate_response(config, session.context.conformance)
     title = config.server_title if request.calling_title else b""
     challenge = session.challenges.from_server if session.challenges else b""
     accepting = Responder(responder.context, title, access.mechanism, challenge)
@@ -114,7 +119,9 @@ def _problem(device: LogicalDevice, client: int, request: AssociationRequest) ->
     access = device.config.clients[client]
     if device.behaviour.refuse_association:
         return Diagnostic.NO_REASON_GIVEN
-    if not request.logical_names or (request.ciphered and not access.ciphered) or (access.policy and not request.ciphered):
+    if not (request.short_names if device.config.short_names else request.logical_names):
+        return Diagnostic.APPLICATION_CONTEXT_NAME_NOT_SUPPORTED
+    if (request.ciphered and not access.ciphered) or (access.policy and not request.ciphered):
         return Diagnostic.APPLICATION_CONTEXT_NAME_NOT_SUPPORTED
     if request.mechanism != access.mechanism:
         return Diagnostic.AUTHENTICATION_REQUIRED if request.mechanism == Mechanism.NONE else Diagnostic.MECHANISM_NAME_NOT_RECOGNISED
@@ -128,8 +135,15 @@ def _problem(device: LogicalDevice, client: int, request: AssociationRequest) ->
     return None
 
 
-def _initiate_problem(initiate: InitiateRequest, channel: SecureChannel | None) -> InitiateError | None:
-    return acse.initiate_problem(initiate, _SMALLEST_CIPHERED_PDU) if channel else acse.initiate_problem(initiate)
+def _context(config: MeterConfig, ciphered: bool) -> bytes:
+    if config.short_names:
+        return acse.SHORT_NAMES
+    return acse.LOGICAL_NAMES_CIPHERED if ciphered else acse.LOGICAL_NAMES
+
+
+def _initiate_problem(initiate: InitiateRequest, channel: SecureChannel | None, short_names: bool) -> InitiateError | None:
+    smallest = _SMALLEST_CIPHERED_PDU if channel else acse.SMALLEST_PDU
+    return acse.initiate_problem(initiate, smallest, Conformance.READ if short_names else Conformance.GET)
 
 
 def _open_initiate(request: AssociationRequest, channel: SecureChannel | None) -> tuple[Received, InitiateRequest]:

@@ -63,9 +63,9 @@ class Frame:
         return self.control & ~POLL_FINAL
 
 
-def information_control(send: int, receive: int) -> int:
-    """Control field of an I-frame with the poll/final bit."""
-    return receive << 5 | POLL_FINAL | send << 1
+def information_control(send: int, receive: int, final: bool = True) -> int:
+    """Control field of an I-frame, mostly with the poll/final bit."""
+    return receive << 5 | (POLL_FINAL if final else 0) | send << 1
 
 
 def receiver_ready_control(receive: int) -> int:

@@ -17,6 +17,7 @@ from simulator.meter.invocation_counters import InvocationCounters
 from simulator.meter.load_curve import LoadCurve, fraction
 from simulator.meter.profiles import find_profile, profile_objects
 from simulator.meter.security_objects import security_objects
+from simulator.meter.short_names import with_association_sn
 from simulator.meter.xdlms import AccessError, AccessResult, AttributeDescriptor
 
 _MEAN_POWER_CHANNEL = 99
@@ -34,7 +35,8 @@ class LogicalDevice:
         profile = find_profile(config.profile)
         self.config = config
         self.behaviour = behaviour
-        self.objects = (*profile_objects(config.profile), *security_objects(config))
+        objects = (*profile_objects(config.profile), *security_objects(config))
+        self.objects = with_association_sn(objects) if config.short_names else objects
         server_counter = _counter_of_now() if config.initial_server_counter is None else config.initial_server_counter
         self.invocation_counters = InvocationCounters(
             server_counter, config.initial_client_counter, config.ciphered_clients, config.counter_file

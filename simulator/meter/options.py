@@ -28,6 +28,12 @@ _CONFIG_KEYS = (
     "initial_client_counter",
     "initial_server_counter",
     "counter_file",
+    "referencing",
+    "association",
+    "gateway_address",
+    "gateway_network",
+    "announced_pdu_size",
+    "hdlc_window",
 )
 _TRUTHS = {"true": True, "yes": True, "1": True, "": True, "false": False, "no": False, "0": False}
 _WRITTEN_AS = {int: "a whole number", bytes: "pairs of hexadecimal digits"}
@@ -65,6 +71,8 @@ def _parse(key: str, text: str, expected: Any) -> Any:
         return _one_of(key, text, get_args(expected))
     if origin in (Union, types.UnionType):
         expected = next(kind for kind in get_args(expected) if kind is not type(None))
+    if key == "gateway_address":
+        return octets(text, key)
     if expected is bool:
         _one_of(key, text.lower(), tuple(_TRUTHS))
         return _TRUTHS[text.lower()]
@@ -75,6 +83,19 @@ def _parse(key: str, text: str, expected: Any) -> Any:
         return convert(text)
     except ValueError:
         raise ValueError(f"{key}={text!r} is not possible; write {_WRITTEN_AS.get(expected, 'a number')}") from None
+
+
+def octets(text: str, what: str) -> bytes:
+    """Bytes as settings write them: text, or hex:0102.
+
+    :raises ValueError: when hex: is not followed by pairs of hexadecimal digits; the message does not show them.
+    """
+    if not text.startswith("hex:"):
+        return text.encode()
+    try:
+        return bytes.fromhex(text[4:])
+    except ValueError:
+        raise ValueError(f"{what} that begins with hex: must go on with pairs of hexadecimal digits") from None
 
 
 def _one_of(key: str, text: str, choices: tuple[str, ...]) -> str:

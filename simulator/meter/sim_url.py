@@ -9,7 +9,7 @@ from model.settings.meter import MeterSettings
 from simulator.meter.behaviour import Behaviour
 from simulator.meter.client_access import ClientAccess, client_access
 from simulator.meter.config import PUBLIC_CLIENT, MeterConfig
-from simulator.meter.options import parse_options
+from simulator.meter.options import octets, parse_options
 
 
 class SimulatedMeter(NamedTuple):
@@ -47,6 +47,10 @@ def _fitting(settings: MeterSettings) -> dict[str, Any]:
         "server_logical": settings.server_logical,
         "server_physical": settings.server_physical,
         "server_address_size": settings.server_address_size,
+        "referencing": settings.referencing,
+        "association": settings.association,
+        "gateway_address": None if settings.gateway_address is None else octets(settings.gateway_address, "a gateway_address"),
+        "gateway_network": settings.gateway_network,
         "clients": clients,
     }
 
@@ -61,9 +65,4 @@ def password_bytes(text: str) -> bytes:
 
     :raises ValueError: when hex: is not followed by pairs of hexadecimal digits.
     """
-    if not text.startswith("hex:"):
-        return text.encode()
-    try:
-        return bytes.fromhex(text[4:])
-    except ValueError:
-        raise ValueError("a password that begins with hex: must go on with pairs of hexadecimal digits") from None
+    return octets(text, "a password")

@@ -12,6 +12,7 @@ from typing import Union
 from simulator.meter.application import Application, is_get
 from simulator.meter.config import MeterConfig
 from simulator.meter.counters import Counters
+from simulator.meter.gateway import Gateway
 from simulator.meter.hdlc_link import HdlcLink
 from simulator.meter.link import Connected, Disconnected, Link, LinkEvent, Reply, Request
 from simulator.meter.logical_device import LogicalDevice
@@ -34,6 +35,8 @@ class Station:
         self._counters = counters
         self._link = _build_link(device.config)
         self._application = Application(device, counters)
+        config = device.config
+        self._gateway = None if config.gateway_address is None else Gateway(config.gateway_network, config.gateway_address)
         self._heard = 0.0
         self._gets = 0
         self._open = False
@@ -49,6 +52,7 @@ class Station:
             self._drop()
         if isinstance(self._link, HdlcLink):
             self._link.refuses_connections = self._device.behaviour.refuse_link
+            self._link.ua_parameters = self._device.behaviour.ua_parameters
         for event in self._link.receive(data):
             self._heard = now
             yield from self._handle(event, now)
@@ -70,7 +74,10 @@ class Station:
 
     def _answer(self, request: Request, now: float) -> Iterator[Output]:
         behaviour = self._device.behaviour
-        if is_get(request.apdu):
+        apdu = request.apdu if self._gateway is None else self._gateway.unwrap(request.apdu)
+        if apdu is None:
+            return
+        if is_get(apdu):
             self._gets += 1
             if behaviour.drop_every and self._gets % behaviour.drop_every == 0:
                 self._drop()
@@ -78,10 +85,10 @@ class Station:
             if behaviour.hang_up_every and self._gets % behaviour.hang_up_every == 0:
                 yield HangUp()
                 return
-        answer = self._application.answer(request.client, request.apdu, now)
+        answer = self._application.answer(request.client, apdu, now)
         self._open = self._application.has_association or self._device.config.framing == "hdlc"
         if answer is not None:
-            yield self._link.respond(answer)
+            yield self._link.respond(answer if self._gateway is None else self._gateway.wrap(answer))
 
     def _drop(self) -> None:
         self._counters.dropped += 1
@@ -94,4 +101,4 @@ def _build_link(config: MeterConfig) -> Link:
     if config.framing == "wrapper":
         return WrapperLink(config.server_logical, config.clients)
     address = (config.server_logical, config.server_physical)
-    return HdlcLink(address, config.server_address_size, config.clients, config.hdlc_information_size)
+    return HdlcLink(address, config.server_address_size, config.clients, config.hdlc_information_size, config.hdlc_window)

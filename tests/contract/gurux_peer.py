@@ -22,11 +22,12 @@ class GuruxPeer:
         address_size: int = 0,
         password: str | None = None,
         timeout: float = 5.0,
+        short_names: bool = False,
     ) -> None:
         wrapper = framing == "wrapper"
         server = logical if wrapper or address_size == 1 or not physical else GXDLMSClient.getServerAddress(logical, physical, address_size)
         self.client = GXDLMSClient(
-            True,
+            not short_names,
             client_sap,
             server,
             Authentication.LOW if password else Authentication.NONE,
@@ -35,6 +36,9 @@ class GuruxPeer:
         )
         if address_size:
             self.client.serverAddressSize = address_size
+        if short_names:
+            wanted = Conformance.READ | Conformance.MULTIPLE_REFERENCES | Conformance.BLOCK_TRANSFER_WITH_GET_OR_READ
+            self.client.proposedConformance = wanted
         host, port = address.removeprefix("tcp://").split(":")
         self.socket = socket.create_connection((host, int(port)), timeout)
 

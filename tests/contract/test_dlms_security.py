@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulator.meter.client_access import ClientAccess, client_access
 
 from connectors.dlms.invocation_counters import CHUNK, CounterId, InvocationCounters
 from connectors.dlms.plan import plan_reads
@@ -20,6 +19,7 @@ from model.settings.meter import MeterSettings
 from model.settings.template import ReadSettings
 from simulator.meter.background import BackgroundMeters
 from simulator.meter.behaviour import ATTACKS, Behaviour
+from simulator.meter.client_access import ClientAccess, client_access
 from simulator.meter.config import MeterConfig
 
 CLIENT_TITLE = "4D4D4D0000000001"

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulator.meter.client_access import ClientAccess, client_access
 
 from connectors.archive.reader import ArchiveReader
 from model.errors import StorageError
@@ -16,6 +15,7 @@ from model.timestamps import from_ms
 from operators.alert_security import POSSIBLE_ATTACK
 from simulator.meter.background import BackgroundMeters
 from simulator.meter.behaviour import Behaviour
+from simulator.meter.client_access import ClientAccess, client_access
 from simulator.meter.config import MeterConfig
 from tests.contract.mosquitto import wait_for
 from tests.contract.pipeline_process import PipelineProcess, pipeline

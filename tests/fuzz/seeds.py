@@ -5,7 +5,7 @@ from __future__ import annotations
 from connectors.dlms.hdlc.frame import Address, Frame, FrameType
 from connectors.dlms.wrapper import wrap
 from tests.fuzz.push_targets import HONEST, ciphered_push
-from tests.fuzz.targets import AARE, UA, ciphered, ciphered_value
+from tests.fuzz.targets import AARE, GATEWAY, UA, ciphered, ciphered_value
 from tests.unit import push_telegrams as telegrams
 from tests.unit.push_setup import wrapped
 
@@ -21,6 +21,16 @@ _APDUS = [
     bytes.fromhex("c401c10103"),  # GET-response-normal: read-write-denied
     bytes.fromhex("c403c104000600001234000202 0ffe161e 0103 000907d20c04030a060b".replace(" ", "")),  # GET-response-with-list
     bytes.fromhex("c402c10000000001 0005 0102020212".replace(" ", "")),  # GET-response-with-datablock
+]
+
+_READ_APDUS = [
+    AARE,
+    bytes.fromhex("0c01000102020410880012000311000906010001 0800ff02042bc012000811000906000001 0000ff".replace(" ", "")),  # object list
+    bytes.fromhex("0c01000600001234"),  # READ-response: double-long-unsigned
+    bytes.fromhex("0c0400060000123401030009060102030405060005ffffffff"),  # READ-response to several
+    bytes.fromhex("0c010200000105 0100060000".replace(" ", "")),  # the first block of a READ-response
+    bytes.fromhex("0c0102010002021234"),  # the last one
+    bytes.fromhex("0e050502"),  # confirmed-service-error
 ]
 
 _VALUES = [
@@ -54,6 +64,18 @@ _FRAMES = [
 ]
 
 _CIPHERED = [ciphered(ciphered_value(number), 2 + number, general=number % 2 == 1) for number in range(16)]
+_WINDOW = Frame(FrameType.UA, _CLIENT, _METER, bytes.fromhex("8180140502008006020080070400000007080400000001")).encode()
+_GATEWAY_FRAMES = [
+    _WINDOW,
+    *(
+        Frame(FrameType.I, _CLIENT, _METER, b"\xe6\xe7\x00" + GATEWAY + apdu, ns=number % 8, nr=1 + (number > 0), final=True).encode()
+        for number, apdu in enumerate(_APDUS)
+    ),
+    b"".join(
+        Frame(FrameType.I, _CLIENT, _METER, part, ns=number, nr=2, final=number == 3, segmented=number < 3).encode()
+        for number, part in enumerate((b"\xe6\xe7\x00", GATEWAY, _APDUS[5], b""), start=1)
+    ),
+]
 
 _BLOCKS = [bytes.fromhex("e040000100000a") + HONEST[:10], bytes([0xE0, 0xC0, 0, 2, 0, 0, len(HONEST) - 10]) + HONEST[10:]]
 _EVENT = bytes.fromhex("c2010c07ea05040111133b0000000000010000600b00ff021118")
@@ -71,6 +93,9 @@ SEEDS: dict[str, list[bytes]] = {
     "push-wrapper": [wrapped(apdu) for apdu in (HONEST, ciphered_push(1), *_BLOCKS, _EVENT)],
     "push-m-bus": [telegrams.EVN, telegrams.EVN[256:] + telegrams.EVN],
     "push-ciphered": [ciphered_push(1), ciphered_push(2), HONEST, _EVENT],
+    "short-names-conversation": [bytes([progress]) + wrap(1, 16, apdu) for progress in (1, 3, 7) for apdu in _READ_APDUS]
+    + [bytes([7]) + b"".join(wrap(1, 16, apdu) for apdu in _READ_APDUS)],
+    "windowed-gateway-conversation": [bytes([progress]) + data for progress in (0, 1, 3, 7, 15) for data in _GATEWAY_FRAMES],
     "server-limits": [b'{"maxPayloadSize":65536,"maxInflightMessages":100,"rateLimits":{"messages":"200:1"}}'],
 }
 """Target name -> inputs."""

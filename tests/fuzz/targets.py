@@ -66,6 +66,10 @@ def ciphered_value(invoke_id: int) -> bytes:
     return bytes([0xC4, 1, 0xC0 | invoke_id, 0, 0x06]) + SECRET_VALUE.to_bytes(4, "big")
 
 
+GATEWAY = bytes.fromhex("e7000131")
+"""The prefix of a reply that a gateway hands on from the device "1"."""
+
+
 def frame_scanner(data: bytes) -> None:
     """HDLC frames in a stream; however the bytes are cut, the same comes of them."""
     whole, cut = _scan(FrameScanner, data)
@@ -152,6 +156,19 @@ class _Counter:
         return self.last
 
 
+def short_names_conversation(data: bytes) -> None:
+    """What a meter says that is read by short names: object list, blocks, results."""
+    _converse(MeterSettings(id="m", connect="tcp://h:1", framing="wrapper", referencing="short", template="t"), data)
+
+
+def windowed_gateway_conversation(data: bytes) -> None:
+    """What a gateway says on an HDLC link on which it may send several frames at a time."""
+    meter = MeterSettings(
+        id="m", connect="tcp://h:1", server_physical=17, server_address_size=4, hdlc_window=7, gateway_address="1", template="t"
+    )
+    _converse(meter, data)
+
+
 def server_limits(data: bytes) -> None:
     """The server's answer to getSessionLimits."""
     parse_limits(data)
@@ -168,6 +185,8 @@ TARGETS: dict[str, Target] = {
         wrapper_conversation,
         ciphered_apdu,
         ciphered_conversation,
+        short_names_conversation,
+        windowed_gateway_conversation,
         server_limits,
         push_hdlc,
         push_wrapper,
@@ -224,6 +243,6 @@ def _associate(conversation: Conversation, settings: MeterSettings) -> None:
     if settings.framing == "wrapper":
         _answer(conversation, wrap(settings.server_logical, settings.client_sap, AARE))
         return
-    information = b"\xe6\xe7\x00" + AARE
+    information = b"\xe6\xe7\x00" + (b"" if settings.gateway_address is None else GATEWAY) + AARE
     frame = Frame(FrameType.I, Address(settings.client_sap), Address(1, 17, 4), information, ns=0, nr=1, final=True)
     _answer(conversation, frame.encode())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.dlms.events import Discarded, Transmit
+from connectors.dlms.events import Discarded, Progressed, Transmit
 from connectors.dlms.hdlc.frame import Address, Frame, FrameType, decode
 from connectors.dlms.hdlc.station import LLC_RESPONSE, MAX_POLLS, LinkBroken, LinkDown, LinkUp, Received, Station, StationEvent
 
@@ -286,3 +286,67 @@ def test_connecting_again_forgets_everything() -> None:
     assert link.receive(decode(UA)) == [LinkUp(128)]
     assert link.receive(plain(FrameType.UA)) != [LinkDown()]
     assert decode(link.send(b"request")).ns == 0
+
+
+UA_WINDOW_7 = Frame(FrameType.UA, CLIENT, METER, bytes.fromhex("8180140502008006020080070400000007080400000001"))
+
+
+def windowed(offered: int = 7, ua: Frame = UA_WINDOW_7) -> Station:
+    """A link on which the meter may send as many frames as both sides agreed to; a request is out."""
+    link = Station(CLIENT, METER, 128, max_apdu=2000, window=offered)
+    link.connect()
+    link.receive(ua)
+    link.send(b"?")
+    return link
+
+
+def part(ns: int, final: bool = False, last: bool = False) -> Frame:
+    return answer(ns, 1, bytes([ns]), segmented=not last, final=final or last, llc=ns == 0)
+
+
+def test_a_window_is_offered_and_the_meters_smaller_one_holds() -> None:
+    frame = decode(Station(CLIENT, METER, 128, max_apdu=2000, window=5).connect())
+    assert frame.information.hex() == "8180140502008006020080070400000001080400000005"
+    link = windowed(2)
+    assert link.receive(part(0)) == [Progressed()]
+    assert sent(link.receive(part(1))).nr == 2  # without the final bit, which some meters forget
+    for parameters in ("", "8180030701" + "00", "81800307" + "0103", "8180060701ff0801ff"):
+        link = windowed(3, Frame(FrameType.UA, CLIENT, METER, bytes.fromhex(parameters)))
+        window = 3 if parameters.endswith(("03", "ff")) else 1
+        for ns in range(window - 1):
+            assert link.receive(part(ns)) == [Progressed()]
+        assert sent(link.receive(part(window - 1))).type is FrameType.RR
+
+
+def test_the_frames_of_a_window_are_acknowledged_together() -> None:
+    link = windowed()
+    assert [link.receive(part(ns)) for ns in range(3)] == [[Progressed()]] * 3
+    assert sent(link.receive(part(3, final=True))) == Frame(FrameType.RR, METER, CLIENT, nr=4)
+    assert link.receive(part(4)) == [Progressed()]
+    assert link.receive(part(5, last=True)) == [Received(bytes(range(6)))]
+
+
+def test_a_frame_that_is_lost_within_a_window_is_asked_for_again() -> None:
+    link = windowed()
+    link.receive(part(0))
+    assert is_discarded(link.receive(part(2)))
+    assert sent(link.receive(part(3, final=True))).nr == 1
+    assert link.receive(part(1)) == [Progressed()]
+    link.receive(part(2))
+    assert sent(link.receive(part(3, final=True))).nr == 4
+    assert link.receive(part(4, last=True)) == [Received(bytes(range(5)))]
+
+
+def test_a_window_whose_end_is_lost_is_acknowledged_as_far_as_it_came() -> None:
+    link = windowed()
+    link.receive(part(0))
+    link.receive(part(1))
+    assert decode(link.resend()).nr == 2
+    assert link.receive(part(2, last=True)) == [Received(bytes(range(3)))]
+
+
+def test_a_meter_that_never_sends_what_is_missing_is_not_asked_for_ever() -> None:
+    link = windowed()
+    for _ in range(MAX_POLLS):
+        assert sent(link.receive(part(3, final=True))).nr == 0
+    assert is_discarded(link.receive(part(3, final=True)))

@@ -74,6 +74,9 @@ class ScriptedSession:
     async def abandon(self) -> None:
         self.open = False
 
+    def forget(self) -> None:
+        pass
+
     def fits(self, attributes: Sequence[Attribute], limit: int) -> int:
         return min(len(attributes), limit)
 

@@ -126,6 +126,10 @@ def test_meters_behind_one_address_and_port_are_a_warning(tmp_path):
         ("client_sap: 16", "client_sap: 17", False),
         ("framing: hdlc", "framing: wrapper", False),
         ("framing: wrapper, server_physical: 17", "framing: wrapper, server_physical: 18", True),
+        ("serial_number: 00010042, server_physical: serial", "server_physical: 42", True),
+        ('gateway_address: "1"', "gateway_address: hex:31", True),
+        ('gateway_address: "1"', 'gateway_address: "2"', False),
+        ('gateway_address: "1"', 'gateway_address: "1", gateway_network: 1', False),
     ],
 )
 def test_a_meter_configured_twice_is_a_problem(tmp_path, first, second, same):

@@ -127,3 +127,25 @@ def test_logical_names_are_unique_within_a_profile() -> None:
     for name in PROFILES:
         names = [item.logical_name for item in profile_objects(name)]
         assert len(names) == len(set(names))
+
+
+def test_names_association_and_gateway_are_those_of_the_settings_unless_the_url_says_otherwise() -> None:
+    fitting = {"referencing": "short", "association": "pre-established", "gateway_address": "hex:01ff", "gateway_network": 3}
+    settings = MeterSettings.model_validate({"id": "m", "connect": "sim://three-phase", "template": "t", **fitting})
+    config = parse_sim_url("sim://three-phase?hdlc_window=7", settings).config
+    assert (config.referencing, config.association, config.hdlc_window) == ("short", "pre-established", 7)
+    assert (config.gateway_address, config.gateway_network) == (b"\x01\xff", 3)
+    other = "referencing=logical&association=negotiated&gateway_address=1&gateway_network=4&announced_pdu_size=0&ua_parameters=huge"
+    meter = parse_sim_url(f"sim://three-phase?{other}", settings)
+    assert (meter.config.referencing, meter.config.association, meter.config.told_pdu_size) == ("logical", "negotiated", 0)
+    assert (meter.config.gateway_address, meter.config.gateway_network) == (b"1", 4)
+    assert meter.behaviour.ua_parameters == "huge"
+
+
+@pytest.mark.parametrize(
+    "option", ["referencing=long", "association=none", "gateway_address=hex:0", "gateway_address=", "hdlc_window=8", "gateway_network=256"]
+)
+def test_impossible_ways_of_speaking_are_refused(option: str) -> None:
+    settings = MeterSettings.model_validate({"id": "m", "connect": "sim://three-phase", "template": "t"})
+    with pytest.raises(ValueError, match=r"possible|hexadecimal"):
+        parse_sim_url(f"sim://three-phase?{option}", settings)

@@ -12,15 +12,23 @@ from connectors.dlms.security.protection import NotAuthentic, read_header
 from connectors.dlms.security.tags import is_protected
 from model.obis import format_logical_name
 
+Reveal = Callable[[bytes], Union[bytes, None]]
+"""What is inside of a protected APDU; None where it cannot be opened."""
+
 LONGEST_VALUE = 120
 """Characters of a value that are shown."""
 
 _GET_REQUEST, _GET_RESPONSE = 0xC0, 0xC4
+_READ_REQUEST, _READ_RESPONSE = 0x05, 0x0C
+_GATEWAY = (0xE6, 0xE7)
 _NEXT, _WITH_LIST = 2, 3
+_BLOCK_RESULT, _BLOCK_NUMBER_ACCESS = 2, 5
 
 
-def describe(apdu: bytes, reveal: Callable[[bytes], Union[bytes, None]] | None = None) -> str:
-    """The name of `apdu` and, for a GET, its attributes or results; just the name where the rest cannot be read.
+def describe(apdu: bytes, reveal: Reveal | None = None) -> str:
+    """The name of `apdu` and, for a GET or READ, its attributes or results; just the name where the rest cannot be read.
+
+    What goes through a gateway is described behind the gateway's words.
 
     :arg reveal: gives what is inside of a protected APDU, or None.
     """
@@ -33,6 +41,12 @@ def describe(apdu: bytes, reveal: Callable[[bytes], Union[bytes, None]] | None =
             return f"{name} {_request(Reader(apdu[1:]))}"
         if apdu[:1] == bytes([_GET_RESPONSE]):
             return f"{name} {_response(apdu)}"
+        if apdu[:1] == bytes([_READ_REQUEST]):
+            return f"{name} {_read_request(Reader(apdu[1:]))}"
+        if apdu[:1] == bytes([_READ_RESPONSE]):
+            return f"{name} {_read_response(Reader(apdu[1:]))}"
+        if apdu[:1] and apdu[0] in _GATEWAY:
+            return f"{name} {_behind_gateway(Reader(apdu[1:]), reveal)}"
     except CosemError:
         return name
     return name
@@ -73,9 +87,38 @@ def _response(apdu: bytes) -> str:
     return ""
 
 
+def _read_request(reader: Reader) -> str:
+    return ", ".join(_access(reader.byte(), reader.unsigned(2)) for _ in range(reader.length()))
+
+
+def _access(choice: int, number: int) -> str:
+    return f"after block {number}" if choice == _BLOCK_NUMBER_ACCESS else f"{number:04X}"
+
+
+def _read_response(reader: Reader) -> str:
+    return ", ".join(_read_result(reader) for _ in range(reader.length()))
+
+
+def _read_result(reader: Reader) -> str:
+    choice = reader.byte()
+    if choice == _BLOCK_RESULT:
+        last, number = reader.byte(), reader.unsigned(2)
+        return f"block {number}{' (last)' if last else ''}: {len(reader.take(reader.length()))} bytes"
+    return names.access_result(reader.byte()) if choice else _value(reader)
+
+
+def _behind_gateway(reader: Reader, reveal: Reveal | None) -> str:
+    network, address = reader.byte(), reader.take(reader.byte())
+    return f"network {network} device {address.hex()}: {describe(reader.rest(), reveal)}"
+
+
 def _result(reader: Reader) -> str:
     if reader.byte():
         return names.access_result(reader.byte())
+    return _value(reader)
+
+
+def _value(reader: Reader) -> str:
     data = cosem.decode_from(reader)
     text = data.hex(" ") if isinstance(data, bytes) else ascii(data) if isinstance(data, str) else str(data)
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."

@@ -56,7 +56,7 @@ _CHECK_MECHANISM = "the meter wants another authentication for this client: chec
 _CHECK_CLIENT = "check client_sap: the meter does not know this client, or not without ciphering"
 _CHECK_SERVER = "check server_logical: the meter has no such logical device"
 USER_REMEDIES = {
-    2: "the meter wants this client with ciphering, or without: check security_policy and client_sap (16 is the public client)",
+    2: "the meter does not speak this way to this client: check security_policy, client_sap (16 is the public client) and referencing",
     3: _CHECK_CLIENT,
     4: _CHECK_CLIENT,
     5: _CHECK_CLIENT,
@@ -106,7 +106,9 @@ MAY_BE_PLAIN = tuple(bytes([tag]) for tag in (0x0E, 0x0F, 0x18, 0x61, 0x63, 0xC2
 
 TAGS = {
     0x01: "initiate-request",
+    0x05: "READ-request",
     0x08: "initiate-response",
+    0x0C: "READ-response",
     0x0E: "confirmed-service-error",
     0x0F: "data-notification",
     0x60: "AARQ",
@@ -119,6 +121,8 @@ TAGS = {
     0xC4: "GET-response",
     0xC7: "ACTION-response",
     0xD8: "exception-response",
+    0xE6: "gateway-request",
+    0xE7: "gateway-response",
 }
 _GET_REQUESTS = {1: "normal", 2: "next", 3: "with-list"}
 _GET_RESPONSES = {1: "normal", 2: "with-datablock", 3: "with-list"}

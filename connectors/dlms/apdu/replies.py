@@ -77,6 +77,13 @@ class GetBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadResponse:
+    """READ-response, to short names; `results` are still encoded: their number, then a choice for each."""
+
+    results: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceError:
     """exception-response or confirmed-service-error; `no_association` when it says that the service needs one, `counter`
     when our invocation counter was too low or what we sent could not be deciphered."""
@@ -99,7 +106,9 @@ class Other:
 
 
 GetReply = Union[GetNormal, GetList, GetBlock]
-Reply = Union[AssociationAccepted, AssociationRefused, GetNormal, GetList, GetBlock, ActionNormal, ServiceError, Released, Other]
+Reply = Union[
+    AssociationAccepted, AssociationRefused, GetNormal, GetList, GetBlock, ReadResponse, ActionNormal, ServiceError, Released, Other
+]
 
 Revealer = Callable[[bytes, bytes], bytes]
 """Turns the responding AP title and the initiate response of an AARE into the plain initiate response."""
@@ -119,6 +128,8 @@ def parse(apdu: bytes, reveal: Revealer = _plain) -> Reply:
     tag = reader.byte()
     if tag == 0xC4:
         return _get_response(reader)
+    if tag == 0x0C:
+        return ReadResponse(reader.rest())
     if tag == 0x61:
         return _association_response(reader, reveal)
     if tag == 0xC7:

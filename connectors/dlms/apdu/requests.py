@@ -21,9 +21,10 @@ from connectors.dlms.events import Attribute
 
 gurux_seam.install()
 
-CONFORMANCE = 0x001214
-"""As in the standard: get, get-with-list, block transfer with get, selective access; `PROPOSED` is how the library writes it."""
+CONFORMANCE, CONFORMANCE_SHORT = 0x001214, 0x101200
+"""As in the standard: get or read, several at a time, block transfer, selective access; `PROPOSED` is how the library writes it."""
 PROPOSED = Conformance.GET | Conformance.MULTIPLE_REFERENCES | Conformance.BLOCK_TRANSFER_WITH_GET_OR_READ | Conformance.SELECTIVE_ACCESS
+PROPOSED_SHORT = Conformance.READ | Conformance.MULTIPLE_REFERENCES | Conformance.BLOCK_TRANSFER_WITH_GET_OR_READ
 CONFIRMED_HIGH = 0xC0
 """Service class confirmed and priority high, the upper bits of invoke-id-and-priority."""
 MAX_PASSWORD = 128
@@ -40,19 +41,20 @@ class RequestBuilder:
 
     :arg password: None for authentication none, else for low.
     :arg max_pdu_size: largest APDU in bytes that we offer to receive.
+    :arg short_names: associate for short names; what is asked then is built by `short_names`, not here.
     :raises ValueError: when the password is longer than `MAX_PASSWORD` bytes.
     """
 
-    def __init__(self, password: bytes | None, max_pdu_size: int) -> None:
+    def __init__(self, password: bytes | None, max_pdu_size: int, short_names: bool = False) -> None:
         if password is not None and len(password) > MAX_PASSWORD:
             raise ValueError(f"a password has at most {MAX_PASSWORD} bytes")
         authentication = Authentication.NONE if password is None else Authentication.LOW
-        self._client = GXDLMSClient(True, 16, 1, authentication, password or None, InterfaceType.PDU)
-        self._client.proposedConformance = PROPOSED
+        self._client = GXDLMSClient(not short_names, 16, 1, authentication, password or None, InterfaceType.PDU)
+        self._client.proposedConformance = PROPOSED_SHORT if short_names else PROPOSED
         self._max_pdu_size = max_pdu_size
 
     def associate(self) -> bytes:
-        """AARQ: logical names, our conformance and PDU size, the password where there is one."""
+        """AARQ: the kind of names, our conformance and PDU size, the password where there is one."""
         self._client.maxReceivePDUSize = self._max_pdu_size
         return bytes(self._client.aarqRequest()[0])
 

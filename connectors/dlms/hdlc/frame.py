@@ -14,6 +14,8 @@ MAX_LENGTH = 0x7FF
 """Largest value of the length field: all bytes between the flags."""
 ALL_STATIONS = {1: 0x7F, 2: 0x7F, 4: 0x3FFF}
 """The physical address that every server answers, by bytes of the address; its answer carries its own address."""
+LARGEST_SHORT = 0x7D
+"""The largest logical or physical address of seven bits that belongs to a single meter."""
 _POLL_FINAL = 0x10
 
 
@@ -74,10 +76,12 @@ class Address:
 def server_address(logical: int, physical: int, size: int | None = None) -> Address:
     """The address of a meter; without `size` the shortest that holds both parts, one byte when `physical` is 0.
 
+    126 and 127 get four bytes: in fewer they are reserved, for a meter that calls and for all stations (clause 6.4.2.3).
+
     :raises HdlcError: when the parts do not fit into `size` bytes.
     """
     if size is None:
-        size = 4 if max(logical, physical) > 0x7F else 2 if physical else 1
+        size = 4 if max(logical, physical) > LARGEST_SHORT else 2 if physical else 1
     address = Address(logical, physical, size)
     address.encode()
     return address

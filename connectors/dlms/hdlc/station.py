@@ -1,14 +1,15 @@
-"""The client's end of an HDLC data link with one meter: primary station, normal response mode, window size 1.
+"""The client's end of an HDLC data link with one meter: primary station, normal response mode.
 
+We send one frame at a time; the meter may send as many before it waits for an acknowledgement as both sides agreed to.
 IEC 62056-46 clause 6.4.4. Frames in, events out; no I/O, no clock: when a reply stays away the caller asks for `resend`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Union
+from typing import NamedTuple, Union
 
-from connectors.dlms.events import Discarded, Transmit
+from connectors.dlms.events import Discarded, Progressed, Transmit
 from connectors.dlms.hdlc.frame import Address, Frame, FrameType
 
 LLC_REQUEST = b"\xe6\xe6\x00"
@@ -48,7 +49,7 @@ class LinkBroken:
     disconnected: bool = False
 
 
-StationEvent = Union[LinkUp, Received, LinkDown, LinkBroken, Transmit, Discarded]
+StationEvent = Union[LinkUp, Received, LinkDown, LinkBroken, Transmit, Progressed, Discarded]
 
 
 class Station:
@@ -58,17 +59,21 @@ class Station:
     :arg server: the meter's address.
     :arg information_size: largest information field in bytes that we offer to send and receive.
     :arg max_apdu: bytes of the largest APDU that is put together from segments.
+    :arg window: frames that we offer to receive before we acknowledge them, 1 to 7.
     """
 
-    def __init__(self, client: Address, server: Address, information_size: int, max_apdu: int) -> None:
+    def __init__(self, client: Address, server: Address, information_size: int, max_apdu: int, window: int = 1) -> None:
         self._client = client
         self._server = server
         self._offered = information_size
+        self._offered_window = window
         self._max_reply = max_apdu + len(LLC_RESPONSE)
         self._reset()
 
     def _reset(self) -> None:
         self._send_size = DEFAULT_INFORMATION_SIZE
+        self._window = 1
+        self._pending = 0
         self._expected: FrameType | None = None
         self._vs = self._vr = 0
         self._taken = 0
@@ -93,6 +98,7 @@ class Station:
         self._segments = [data[i : i + self._send_size] for i in range(0, len(data), self._send_size)]
         self._reply.clear()
         self._frames = 0
+        self._pending = 0
         self._polls = 0
         self._expected = FrameType.I
         return self._next_segment()
@@ -103,9 +109,9 @@ class Station:
         return self._transmit(self._frame(FrameType.DISC))
 
     def resend(self) -> bytes:
-        """The very bytes that went out last."""
+        """The very bytes that went out last; or what acknowledges the frames of a window that came only in part."""
         self._polls = 0
-        return self._last
+        return self._ready().data if self._pending else self._last
 
     def reject(self) -> None:
         """The caller found that the APDU just received answers an earlier request: wait on for the right one."""
@@ -128,7 +134,9 @@ class Station:
         expected = self._expected
         if frame.type is FrameType.UA and expected is FrameType.UA:
             self._expected = None
-            self._send_size = min(self._offered, _receive_size(frame.information))
+            limits = _limits(frame.information)
+            self._send_size = min(self._offered, limits.receive_size)
+            self._window = min(self._offered_window, limits.transmit_window)
             return [LinkUp(self._send_size)]
         if frame.type in (FrameType.UA, FrameType.DM) and expected is FrameType.DISC:
             self._expected = None
@@ -147,6 +155,8 @@ class Station:
         if self._taken == 0:
             self._acknowledges = frame.nr != 0
         expected_nr = self._vs if self._acknowledges else 0  # some meters leave N(R) at 0 for ever
+        if self._window > 1 and frame.final and frame.ns != self._vr and frame.nr == expected_nr and not self._segments:
+            return self._poll(frame)  # a frame before it is lost; the acknowledgement of those before that one brings it
         if frame.ns != self._vr or frame.nr != expected_nr or self._segments:
             return [_discard(frame, f"is stale or repeated, not S={self._vr} R={expected_nr}")]
         self._taken += 1
@@ -158,7 +168,10 @@ class Station:
         if len(self._reply) > self._max_reply:
             return [LinkBroken(f"the meter's reply is longer than the {self._max_reply} bytes we offered to receive")]
         if frame.segmented:
-            return [self._ready()]  # also without the final bit, which some meters forget: the window is one frame
+            self._pending += 1
+            if frame.final or self._pending >= self._window:  # also without the final bit, which some meters forget
+                return [self._ready()]
+            return [Progressed()]
         self._expected = None
         reply = bytes(self._reply)
         self._reply.clear()
@@ -191,6 +204,7 @@ class Station:
         return [ready]
 
     def _ready(self) -> Transmit:
+        self._pending = 0
         return Transmit(self._transmit(self._frame(FrameType.RR)))
 
     def _next_segment(self) -> bytes:
@@ -209,11 +223,11 @@ class Station:
 
     def _parameters(self) -> bytes:
         """The limits SNRM proposes; none at all where they are the defaults, which every meter understands."""
-        if self._offered == DEFAULT_INFORMATION_SIZE:
+        if self._offered == DEFAULT_INFORMATION_SIZE and self._offered_window == 1:
             return b""
         size = self._offered.to_bytes(2, "big")
         parameters = bytes([_TRANSMIT_SIZE, 2]) + size + bytes([_RECEIVE_SIZE, 2]) + size
-        parameters += bytes([_TRANSMIT_WINDOW, 4, 0, 0, 0, 1, _RECEIVE_WINDOW, 4, 0, 0, 0, 1])
+        parameters += bytes([_TRANSMIT_WINDOW, 4, 0, 0, 0, 1, _RECEIVE_WINDOW, 4, 0, 0, 0, self._offered_window])
         return bytes([0x81, 0x80, len(parameters)]) + parameters
 
 
@@ -221,15 +235,23 @@ def _discard(frame: Frame, why: str) -> Discarded:
     return Discarded(len(frame.encode()), f"frame {frame} {why}")
 
 
-def _receive_size(parameters: bytes) -> int:
-    """The largest information field the meter receives, from the parameters of its UA; unreadable ones mean the default."""
-    if parameters[:2] != b"\x81\x80":
-        return DEFAULT_INFORMATION_SIZE
-    position = 3
+class _Limits(NamedTuple):
+    """What a UA says of the meter: the largest information field it receives, in bytes, and how many frames it sends at a time."""
+
+    receive_size: int
+    transmit_window: int
+
+
+def _limits(parameters: bytes) -> _Limits:
+    """The parameters of a UA, values of any number of bytes; what is absent or makes no sense is the default."""
+    receive_size, transmit_window = DEFAULT_INFORMATION_SIZE, 1
+    position = 3 if parameters[:2] == b"\x81\x80" else len(parameters)
     while position + 2 <= len(parameters):
         name, length = parameters[position], parameters[position + 1]
         value = int.from_bytes(parameters[position + 2 : position + 2 + length], "big")
         if name == _RECEIVE_SIZE and value > len(LLC_REQUEST):
-            return value
+            receive_size = value
+        elif name == _TRANSMIT_WINDOW and value > 0:
+            transmit_window = value
         position += 2 + length
-    return DEFAULT_INFORMATION_SIZE
+    return _Limits(receive_size, transmit_window)
