@@ -111,8 +111,11 @@ class Attacker:
         return self._channel.build(forged(apdu), reply.form, control, reply.counter)
 
     def _old_counter(self, apdu: bytes, reply: CipheredApdu) -> bytes | None:
-        """A forged value, protected as it should be under a counter that the client has seen or passed."""
-        if reply.counter < 1:
+        """A forged value, protected as it should be under a counter that the client has seen or passed.
+
+        The first reply under a dedicated key has none before it: whatever its counter, it cannot be old.
+        """
+        if reply.counter < 1 or (reply.form.is_dedicated and not any(form.is_dedicated for form in self._earlier)):
             return None
         counter = self._chance.randrange(max(0, reply.counter - _COUNTERS_BACK), reply.counter)
         return self._channel.build(forged(apdu), reply.form, reply.control, counter)

@@ -56,8 +56,16 @@ def _fitting(settings: MeterSettings) -> dict[str, Any]:
 
 
 def _access(settings: MeterSettings) -> ClientAccess:
-    secret = b"" if settings.password is None else password_bytes(settings.password.get_secret_value())
-    return client_access(settings.authentication, secret)
+    secret = settings.password or settings.hls_secret
+    return client_access(
+        settings.authentication,
+        b"" if secret is None else password_bytes(secret.get_secret_value()),
+        settings.security_suite,
+        settings.security_policy,
+        settings.block_cipher_key_bytes(),
+        settings.authentication_key_bytes(),
+        bytes.fromhex(settings.client_system_title or ""),
+    )
 
 
 def password_bytes(text: str) -> bytes:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+
+import pytest
 from gurux_dlms import GXDLMSException, GXReplyData
 from gurux_dlms.enums import Authentication, Conformance, InterfaceType, Security
+from gurux_dlms.GXDLMSChipperingStream import GXDLMSChipperingStream
 from gurux_dlms.objects.enums import SecuritySuite
 from gurux_dlms.secure import GXDLMSSecureClient
 
@@ -24,6 +28,12 @@ SECURITIES = {
     "encryption": Security.ENCRYPTION,
     "authenticated-encryption": Security.AUTHENTICATION_ENCRYPTION,
 }
+
+
+@pytest.fixture
+def cipher_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library as it is by itself: our client replaces its cipher, and a peer that shares code with us proves less."""
+    monkeypatch.setattr(importlib.import_module("gurux_dlms.GXDLMSChippering"), "GXDLMSChipperingStream", GXDLMSChipperingStream)
 
 
 class GuruxSecurePeer(GuruxPeer):

@@ -18,8 +18,10 @@ from simulator.meter.behaviour import ATTACKS, Behaviour
 from simulator.meter.client_access import ClientAccess, client_access
 from simulator.meter.config import MeterConfig
 from tests.contract.gurux_peer import GuruxPeer
-from tests.contract.gurux_secure_peer import GuruxSecurePeer
+from tests.contract.gurux_secure_peer import GuruxSecurePeer, cipher_of_the_library
 
+__all__ = ["cipher_of_the_library"]
+pytestmark = pytest.mark.usefixtures("cipher_of_the_library")
 FRAMINGS = ("hdlc", "wrapper")
 HIGH = ("high", "high-md5", "high-sha1", "high-sha256", "high-gmac")
 VOLTAGE = "1.0.32.7.0.255"

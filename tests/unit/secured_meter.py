@@ -129,6 +129,8 @@ class SecuredMeter:
     def _service(self, apdu: bytes) -> bytes:
         if apdu[0] == 0x62:
             return b"\x63\x03\x80\x01\x00"
+        if apdu[0] == 0x05:
+            return b"\x0c\x01\x00" + self.value
         if apdu[0] == 0xC0:
             return b"\xc4\x01" + apdu[2:3] + b"\x00" + self.value
         assert apdu[:2] == b"\xc3\x01" and apdu[3:14] == bytes.fromhex("000f0000280000ff010109")

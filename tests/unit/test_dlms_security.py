@@ -94,6 +94,19 @@ def test_dedicated_keys_and_general_ciphering(policy: str, ciphering: str, dedic
     assert joined.sent[-1][8] == tags[ciphering, dedicated]
 
 
+@pytest.mark.parametrize(("dedicated", "tag"), [(False, 0x25), (True, 0x45)])
+def test_short_names_are_read_under_ciphering(dedicated: bool, tag: int) -> None:
+    joined = pair("low", referencing="short", dedicated_key=dedicated)
+    assert joined.sent[0][8:].startswith(b"\x60") and bytes.fromhex("60857405080104") in joined.sent[0]
+    named = Attribute(3, ENERGY.logical_name, 2, 0x1000)
+    (event,) = joined.receive(joined.answers(joined.client.get([named])))
+    assert joined.sent[-1][8] == tag
+    assert event == Answered((AttributeResult(named, 5),))
+    joined.client.get([named])
+    (event,) = joined.receive(b"\x0c\x01\x00\x11\x05")
+    assert isinstance(event, Violated) and event.violation is Violation.PLAINTEXT
+
+
 def test_each_association_has_a_dedicated_key_and_a_challenge_of_its_own() -> None:
     joined = pair(dedicated_key=True)
     first = joined.meter.dedicated, joined.meter.client

@@ -7,7 +7,7 @@ import pytest
 
 from model.settings.meter import MeterSettings
 from simulator.meter.acse import Mechanism
-from simulator.meter.client_access import ClientAccess
+from simulator.meter.client_access import ClientAccess, client_access
 from simulator.meter.config import MeterConfig
 from simulator.meter.profiles import PROFILES, profile_objects
 from simulator.meter.sim_url import SimulatedMeter, parse_sim_url
@@ -149,3 +149,20 @@ def test_impossible_ways_of_speaking_are_refused(option: str) -> None:
     settings = MeterSettings.model_validate({"id": "m", "connect": "sim://three-phase", "template": "t"})
     with pytest.raises(ValueError, match=r"possible|hexadecimal"):
         parse_sim_url(f"sim://three-phase?{option}", settings)
+
+
+def test_a_virtual_meter_answers_to_the_keys_of_its_client() -> None:
+    keys = {"block_cipher_key": "0a" * 32, "authentication_key": "0b" * 32, "client_system_title": "4D4D4D0000000001"}
+    settings = MeterSettings.model_validate(
+        {"id": "m", "connect": "sim://three-phase", "template": "t", "client_sap": 1, "authentication": "high-gmac"}
+        | {"security_policy": "authenticated-encryption", "security_suite": 2}
+        | keys
+    )
+    access = parse_sim_url(settings.connect, settings).config.clients[1]
+    assert access == client_access(
+        "high-gmac", b"", 2, "authenticated-encryption", b"\x0a" * 32, b"\x0b" * 32, bytes.fromhex("4D4D4D0000000001")
+    )
+    settings = MeterSettings(
+        id="m", connect="sim://three-phase", template="t", client_sap=1, authentication="high-md5", hls_secret="hex:0102"
+    )
+    assert parse_sim_url(settings.connect, settings).config.clients[1] == client_access("high-md5", b"\x01\x02")
