@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Union
@@ -115,13 +115,16 @@ class RawValue:
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """One attempt to read one meter.
+    """One attempt to read one meter, or one notification that a meter pushed.
 
     `due` is when the schedule wanted it, `started` when it began and the timestamp of its readings, `duration` seconds
     from start to the last answer, `exchanges` the requests sent (retries included; those that open the association are
     not counted here), `associated` whether this cycle had to open a new association, `clock_offset` seconds by which
     the meter's clock is ahead of ours where the cycle read a clock, `violations` what arrived and was not believed (also in
     a cycle that is ok, because the association was opened anew), `invocation_counter` the last one we used, if any.
+
+    Of a notification (`origin` PUSH) `started` is the meter's own time where it states one, `received`, and equally
+    `due`, when it arrived; a poll has no `received`.
     """
 
     meter: str
@@ -136,6 +139,13 @@ class Cycle:
     clock_offset: float | None = None
     violations: tuple[ViolationCount, ...] = ()
     invocation_counter: int | None = None
+    origin: Origin = Origin.POLL
+    received: datetime | None = None
+
+    @property
+    def read_at(self) -> datetime:
+        """When the values left the meter, by our clock."""
+        return self.started + timedelta(seconds=self.duration) if self.received is None else self.received
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +185,7 @@ class Rejection:
 class Receipt:
     """What ThingsBoard acknowledged with one PUBACK for one meter.
 
-    `readings` counts values, `poll_timestamps` are the distinct `ts` of polled cycles among them, `oldest` and `newest`
+    `readings` counts values, `poll_timestamps` are the distinct `ts` of cycles, polled or pushed, among them, `oldest` and `newest`
     span all of them, `delay` is the longest time in seconds from reading the meter to the acknowledgement.
     """
 

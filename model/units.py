@@ -157,6 +157,11 @@ def unit_symbol(code: int | None) -> str | None:
     return _SYMBOLS.get(code) or f"unit {code}"
 
 
+def unit_code(symbol: str) -> int | None:
+    """The DLMS unit code of a symbol, "Wh" -> 30; None where the table has none."""
+    return next((code for code, known in _SYMBOLS.items() if known == symbol), None)
+
+
 @dataclass(frozen=True, slots=True)
 class _Unit:
     """base = value * factor + zero, where base is the unit of the dimension that has factor 1 and zero 0."""

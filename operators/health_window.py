@@ -1,7 +1,8 @@
 """Counts what happened to one meter, window by window. Pure: no clock, no I/O, every method is told the time.
 
 Windows are aligned to the wall clock and tumble. A cycle belongs to the window in which it started, with its readings and
-receipts, whenever those arrive; a profile or push value belongs to the window in which it arrives. A window is reported
+receipts, whenever those arrive; a notification that a meter pushed counts as a cycle, of the window of its timestamp while
+that is open, else of the one in which it arrives. A profile value belongs to the window in which it arrives. A window is reported
 `wait` after its end. What comes later still is counted, in the window that is current then: totals over time stay right.
 
 A cycle that came in only after its window's end and is not acknowledged when the report is made moves to the next window:
@@ -77,7 +78,7 @@ class Sample:
 
 @dataclass(slots=True)
 class Poll:
-    """What is known of one polled cycle; `outcome` is None while only its readings or receipts have come. Times in ms."""
+    """What is known of one cycle, polled or pushed; `outcome` is None while only its readings or receipts have come. Times in ms."""
 
     outcome: str | None = None
     arrived: int = 0
@@ -86,6 +87,7 @@ class Poll:
     associated: bool = False
     clock_offset: float | None = None
     error: str | None = None
+    pushed: bool = False
     readings: int = 0
     rejected: int = 0
     published: int = 0
@@ -95,6 +97,7 @@ class Poll:
     def note(self, cycle: Cycle, now_ms: int) -> None:
         """Take over what the cycle says."""
         self.outcome = cycle.outcome.value
+        self.pushed = cycle.origin is Origin.PUSH
         self.arrived = now_ms
         self.duration = cycle.duration
         self.exchanges = cycle.exchanges
@@ -114,7 +117,7 @@ class Poll:
 
 @dataclass(slots=True)
 class Window:
-    """One open window: its cycles by start (ms), and what belongs to no cycle (profile and push values, late receipts)."""
+    """One open window: its cycles by start (ms), and what belongs to no cycle (profile values, late receipts)."""
 
     polls: dict[int, Poll] = field(default_factory=dict)
     readings: int = 0
@@ -172,7 +175,7 @@ class MeterWindows:
         elif isinstance(message, Reading):
             self._add_reading(message, now_ms)
         elif isinstance(message, Rejection):
-            if message.reading.origin is Origin.POLL:
+            if message.reading.origin is not Origin.PROFILE:
                 self._poll(to_ms(message.reading.ts), now_ms).rejected += 1
             else:
                 self._current(now_ms).rejected += 1
@@ -250,7 +253,12 @@ class MeterWindows:
             self._poll(to_ms(reading.ts), now_ms).readings += 1
             return
         window = self._current(now_ms)
-        window.readings += 1
+        if reading.origin is Origin.PUSH:
+            notification = self._poll(to_ms(reading.ts), now_ms)
+            notification.pushed = True
+            notification.readings += 1
+        else:
+            window.readings += 1
         window.last_good = latest(window.last_good, min(to_ms(reading.read_at), now_ms))
 
     def _add_receipt(self, receipt: Receipt, now_ms: int) -> None:
@@ -274,11 +282,11 @@ class MeterWindows:
         late = sum(poll.published for ts, poll in polls if poll.outcome is None and self._grid.number(ts) < number)
         times = Sample()
         for poll in cycles:
-            if poll.outcome != Outcome.FAILED.value:
+            if poll.outcome != Outcome.FAILED.value and not poll.pushed:
                 times.add(poll.duration)
         self._last_good = latest(self._last_good, window.last_good)
         for ts, poll in polls:
-            if poll.readings:
+            if poll.readings and not poll.pushed:  # a meter's own time may be any; when it was heard is in the window
                 self._last_good = latest(self._last_good, ts)
         return HealthReport(
             meter=self.meter,

@@ -162,7 +162,6 @@ class CycleMapper:
         if meter is None:
             meter = self._meters[cycle.meter] = _Meter({}, {}, tuple(sorted(self._settings.tags.items())))
         ts = from_ms(to_ms(cycle.started))
-        read_at = cycle.started + timedelta(seconds=cycle.duration)
         results: list[Verdict] = []
         for raw in cycle.values:
             kind = (raw.key, raw.scaler, raw.unit)
@@ -170,12 +169,12 @@ class CycleMapper:
             if mapping is None:
                 mapping = meter.mappings[kind] = self._mapping(meter.reads.get(raw.key), raw)
             if mapping.key is not None:
-                results.append(self._reading(cycle.meter, raw, mapping, mapping.key, ts, read_at, meter.tags))
+                results.append(self._reading(cycle, raw, mapping, mapping.key, ts, meter.tags))
         if self._call is not None:
             results = [after for before in results for after in self._called(before)]
         if self._settings.constants and any(isinstance(result, Reading) for result in results):
             results += [
-                Reading(cycle.meter, key, value, None, ts, Origin.POLL, read_at, meter.tags)
+                Reading(cycle.meter, key, value, None, ts, cycle.origin, cycle.read_at, meter.tags)
                 for key, value in self._settings.constants.items()
             ]
         return results
@@ -195,7 +194,7 @@ class CycleMapper:
             return _Mapping(key, source, scaled, f"{error}; the meter reports {raw.key} in {source} (DLMS unit {raw.unit})")
 
     def _reading(
-        self, meter: str, raw: RawValue, mapping: _Mapping, key: str, ts: datetime, read_at: datetime, tags: tuple[tuple[str, str], ...]
+        self, cycle: Cycle, raw: RawValue, mapping: _Mapping, key: str, ts: datetime, tags: tuple[tuple[str, str], ...]
     ) -> Verdict:
         value, fault = raw.value, mapping.fault
         if isinstance(value, (str, bool)):
@@ -206,7 +205,7 @@ class CycleMapper:
                 value = mapping.conversion(value)
             except ArithmeticError:
                 fault = f"{value} is not a finite number"
-        reading = Reading(meter, key, value, mapping.unit, ts, Origin.POLL, read_at, tags)
+        reading = Reading(cycle.meter, key, value, mapping.unit, ts, cycle.origin, cycle.read_at, tags)
         return Rejection(reading, RULE, fault) if fault else reading
 
     def _called(self, before: Verdict) -> Sequence[Verdict]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from connectors.dlms.events import Attribute
 from model.settings.template import ReadSettings
 
-_SCALER_UNIT = {
+SCALER_UNIT = {
     (3, 2): 3,  # Register: value -> scaler_unit
     (4, 2): 3,  # Extended Register: value -> scaler_unit
     (5, 2): 4,  # Demand Register: current_average_value -> scaler_unit
@@ -55,7 +55,7 @@ def plan_reads(reads: Mapping[str, ReadSettings]) -> ReadPlan:
 
 
 def _plan_read(key: str, read: ReadSettings) -> PlannedRead:
-    scaler = _SCALER_UNIT.get((read.class_id, read.attribute))
+    scaler = SCALER_UNIT.get((read.class_id, read.attribute))
     return PlannedRead(
         key=key,
         attribute=Attribute(read.class_id, read.logical_name, read.attribute, read.base_name),

@@ -62,7 +62,7 @@ _ALONE = Place()
 
 
 class DlmsInSettings(NodeSettings):
-    """Which meters this node reads."""
+    """Which meters this node reads; those with connect: push are left out."""
 
     meters: list[str] = Field(default=["*"], min_length=1, description="Patterns of meter ids, such as lab-*; all meters where left out.")
 
@@ -195,7 +195,8 @@ def dlms_in(step_id: str, flow: Dataflow, source: DlmsSource) -> KeyedStream[Cyc
 
 def _build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
     patterns = context.settings.meters
-    meters = [meter for meter in context.pipeline.meters if any(fnmatchcase(meter.id, pattern) for pattern in patterns)]
+    polled = (meter for meter in context.pipeline.meters if meter.is_polled)
+    meters = [meter for meter in polled if any(fnmatchcase(meter.id, pattern) for pattern in patterns)]
     known = context.pipeline.state_dir / f"meters-{context.node_id}.json"
     source = DlmsSource(context.pipeline, meters, known, context.resolve_meter, context.stop, context.place)
     return {MAIN: dlms_in(context.node_id, context.flow, source)}

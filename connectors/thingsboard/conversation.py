@@ -64,7 +64,7 @@ REFUSAL_PAUSE = 1.0
 """Seconds of pause after the first refused message; doubles with each further one up to the longest reconnect wait."""
 
 _SUCCESS_BELOW = 0x80
-_POLL = Origin.POLL.value
+_OF_CYCLES = frozenset((Origin.POLL.value, Origin.PUSH.value))
 _READINGS = frozenset(origin.value for origin in Origin)
 
 log = structlog.get_logger()
@@ -378,5 +378,5 @@ def _receipt(pending: tuple[Pending, ...], acknowledged: datetime) -> Receipt | 
         newest=from_ms(max(record.ts for record in records)),
         acknowledged=acknowledged,
         delay=max(0.0, (acknowledged - oldest_read).total_seconds()),
-        poll_timestamps=tuple(from_ms(ts) for ts in sorted({record.ts for record in records if record.origin == _POLL})),
+        poll_timestamps=tuple(from_ms(ts) for ts in sorted({record.ts for record in records if record.origin in _OF_CYCLES})),
     )

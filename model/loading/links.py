@@ -77,8 +77,8 @@ def _behind_one_address(meters: Mapping[int, MeterSettings]) -> list[list[int]]:
 
 
 def _link(meter: MeterSettings) -> str | None:
-    """What the meters on one line have in common; None of a virtual one, which has a link of its own."""
-    return None if meter.address.scheme == "sim" else meter.address.line
+    """What the meters on one line have in common; None where no other can be on it."""
+    return meter.address.line if meter.address.can_be_shared else None
 
 
 def _kind(meter: MeterSettings) -> str:

@@ -18,6 +18,7 @@ from model.loading.fleet import check_fleet
 from model.loading.links import configured_twice, quarrels_on_lines, separate_links
 from model.loading.meters_file import read_meters_file
 from model.loading.protection import shared_keys, unauthenticated
+from model.loading.push_nodes import LISTENS, heard_by_nobody, listening_twice, recognised_alike, recognising_nobody
 from model.loading.reading_nodes import read_by_nobody, read_twice, reading_nodes, reading_nothing
 from model.loading.secret_files import read_secret_files, resolve_paths
 from model.loading.substitution import substitute
@@ -120,10 +121,15 @@ class _Loading:
         meters = self._meters(settings)
         self._check_links(meters)
         self.problems += check_wires(self.document, vertices, self.node_types)
-        readers = reading_nodes(vertices, nodes, (meter.id for meter in meters.values()))
+        polled = [meter.id for meter in meters.values() if meter.is_polled]
+        readers = reading_nodes(vertices, nodes, polled)
+        listeners = reading_nodes(vertices, nodes, (meter.id for meter in meters.values()), LISTENS)
         self.problems += read_twice(self.document, readers)
+        self.problems += listening_twice(self.document, listeners, nodes)
+        self.problems += recognised_alike(self.document, listeners, meters)
         if meters and self.all_meters_known:
             self.problems += reading_nothing(self.document, readers)
+            self.problems += recognising_nobody(self.document, listeners, meters)
         if self.problems or settings is None:
             raise ConfigurationError(_in_order(self.problems, self.document.file))
         return Loaded(
@@ -135,7 +141,8 @@ class _Loading:
                 _in_order(
                     [
                         *unseen_rejections(self.document, vertices),
-                        *read_by_nobody(self.document, vertices, readers, [meter.id for meter in settings.meters]),
+                        *read_by_nobody(self.document, vertices, readers, settings.meters),
+                        *heard_by_nobody(self.document, listeners, meters),
                         *separate_links(self.document, meters),
                         *unauthenticated(self.document, meters),
                         *shared_keys(self.document, meters),

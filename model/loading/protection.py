@@ -32,7 +32,7 @@ def shared_keys(document: Document, meters: Mapping[int, MeterSettings]) -> Iter
     """
     by_key: dict[tuple[bytes, str], list[int]] = defaultdict(list)
     for index, meter in meters.items():
-        if meter.block_cipher_key is not None:
+        if meter.block_cipher_key is not None and meter.is_associated_with:
             by_key[meter.block_cipher_key_bytes(), (meter.client_system_title or "").lower()].append(index)
     for indices in by_key.values():
         if len(indices) > 1:

@@ -13,9 +13,10 @@ from model.loading.document import Document
 from model.loading.listing import named
 from model.loading.wires import Vertex
 from model.messages import Cycle
+from model.settings.meter import MeterSettings
 from model.settings.node import NodeSettings
 
-_READS = "dlms-in"
+READS = "dlms-in"
 """The node type whose setting `meters` holds patterns of the ids of the meters it reads."""
 
 
@@ -28,13 +29,15 @@ class ReadingNode:
     meters: tuple[str, ...]
 
 
-def reading_nodes(vertices: Iterable[Vertex], settings: Mapping[str, NodeSettings | None], meters: Iterable[str]) -> list[ReadingNode]:
-    """The nodes that read meters and whose settings are right, with what they read of `meters`."""
+def reading_nodes(
+    vertices: Iterable[Vertex], settings: Mapping[str, NodeSettings | None], meters: Iterable[str], node_type: str = READS
+) -> list[ReadingNode]:
+    """The nodes of `node_type` whose settings are right, with what their patterns fit of `meters`."""
     ids = list(dict.fromkeys(meters))
     found = []
     for vertex in vertices:
         patterns: Any = getattr(settings.get(vertex.id), "meters", None)
-        if vertex.type is not None and vertex.type.name == _READS and patterns is not None:
+        if vertex.type is not None and vertex.type.name == node_type and patterns is not None:
             read = tuple(meter for meter in ids if any(fnmatchcase(meter, pattern) for pattern in patterns))
             found.append(ReadingNode(vertex, tuple(patterns), read))
     return found
@@ -62,17 +65,18 @@ def reading_nothing(document: Document, nodes: Iterable[ReadingNode]) -> Iterato
 
 
 def read_by_nobody(
-    document: Document, vertices: Iterable[Vertex], nodes: Sequence[ReadingNode], meters: Sequence[str]
+    document: Document, vertices: Iterable[Vertex], nodes: Sequence[ReadingNode], meters: Sequence[MeterSettings]
 ) -> Iterator[Problem]:
-    """A warning for the meters that no node reads, unless a source of another kind may read them."""
+    """A warning for the meters to be polled that no node reads, unless a source of another kind may read them."""
     sources = [vertex.type for vertex in vertices if vertex.type is not None and not vertex.type.accepts]
-    if not nodes or any(source.name != _READS and Cycle in source.emits.values() for source in sources):
+    others = [source for source in sources if source.name not in (READS, "dlms-push-in") and Cycle in source.emits.values()]
+    if not nodes or others:
         return
     covered = {meter for node in nodes for meter in node.meters}
-    unread = [(index, meter) for index, meter in enumerate(meters) if meter not in covered]
+    unread = [(index, meter.id) for index, meter in enumerate(meters) if meter.is_polled and meter.id not in covered]
     if unread:
         names = [meter for _, meter in unread]
-        what = f"{named('meter', names)} {_is(names)} read by no {_READS} node"
+        what = f"{named('meter', names)} {_is(names)} read by no {READS} node"
         remedy = "add the id, or a pattern that fits it, to settings: meters of one of them"
         yield document.problem(("meters", unread[0][0], "id"), what, remedy)
 

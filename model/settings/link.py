@@ -24,8 +24,8 @@ class LinkSettings(Settings):
 
     connect: str = Field(
         description="tcp://host:port, udp://host:port (wrapper only), serial:///dev/ttyUSB0?baud=9600&parity=none&data_bits=8&stop_bits=1, "
-        "rfc2217://host:port?baud=9600, or sim://profile for a virtual meter. A serial port also takes rs485=rts-high or rts-low, "
-        "and for an optical head handshake=mode-e with max_baud and address."
+        "rfc2217://host:port?baud=9600, push for a meter that only calls in, or sim://profile for a virtual meter. "
+        "A serial port also takes rs485=rts-high or rts-low, and for an optical head handshake=mode-e with max_baud and address."
     )
     via: Literal["meter", "converter", "modem"] = Field(
         default="meter",
@@ -104,8 +104,8 @@ class LinkSettings(Settings):
         if self.source_address is None:
             return self
         address = self.address
-        if address.scheme in ("serial", "sim"):
-            raise ValueError(f"source_address means nothing with {address.scheme}://; remove it")
+        if not address.host or not address.can_be_shared:
+            raise ValueError(f"source_address means nothing with connect: {self.connect}; remove it")
         if ":" in address.host and ":" not in self.source_address:
             raise ValueError("source_address is IPv4 and connect is IPv6; write an IPv6 address, or remove it")
         return self

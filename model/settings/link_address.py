@@ -5,6 +5,7 @@
     serial:///dev/ttyUSB0?baud=9600&parity=even            a serial port of this host
     serial:///dev/ttyUSB0?handshake=mode-e&max_baud=9600   an optical head: IEC 62056-21 mode E before HDLC
     rfc2217://host:port?baud=9600                          a serial port behind a converter that can be told its baud rate
+    push                                                   a meter that is never called and only sends notifications
     sim://profile                                          a virtual meter
 
 An IPv6 address stands in brackets, tcp://[2001:db8::1]:4059.
@@ -17,14 +18,14 @@ from dataclasses import dataclass, field
 from typing import Literal, cast
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-Scheme = Literal["tcp", "udp", "serial", "rfc2217", "sim"]
+Scheme = Literal["tcp", "udp", "serial", "rfc2217", "push", "sim"]
 Parity = Literal["none", "even", "odd", "mark", "space"]
 Rs485 = Literal["rts-high", "rts-low"]
 
 _NETWORK = ("tcp", "udp", "rfc2217")
 _WRITE = (
     "write tcp://host:port (port 1 to 65535), udp://host:port, serial:///dev/ttyUSB0?baud=9600, rfc2217://host:port?baud=9600, "
-    "or sim://three-phase for a virtual meter"
+    "push for a meter that only calls in, or sim://three-phase for a virtual meter"
 )
 
 
@@ -80,6 +81,11 @@ class LinkAddress:
         return f"{self.scheme}://{self.device or authority(self.host.lower(), self.port)}"
 
     @property
+    def can_be_shared(self) -> bool:
+        """Whether several meters may be behind it; a virtual one has a link of its own, and one that only pushes has none."""
+        return self.scheme not in ("push", "sim")
+
+    @property
     def is_serial_port(self) -> bool:
         """Whether it is a serial port of this host, which has one owner at a time."""
         return self.scheme == "serial"
@@ -95,6 +101,8 @@ def parse_link(connect: str) -> LinkAddress:
 
     :raises ValueError: when it is not one of the addresses above; the message says what is wrong and what to write.
     """
+    if connect == "push":
+        return LinkAddress("push")
     try:
         parts = urlsplit(connect)
         port = parts.port

@@ -7,11 +7,12 @@ from pydantic import Field, model_validator
 from model.settings.addressing import AddressingSettings
 from model.settings.base import Identifier, Interval
 from model.settings.link import LinkSettings
+from model.settings.push import PushSettings
 from model.settings.security import SecuritySettings
 from model.settings.template import Overrides
 
 
-class MeterSettings(LinkSettings, AddressingSettings, SecuritySettings):
+class MeterSettings(LinkSettings, AddressingSettings, SecuritySettings, PushSettings):
     """One meter: where it is, how to speak to it, what to read, and its device in ThingsBoard.
 
     All fields are flat, so that a row of a CSV file says the same as an entry in YAML.
@@ -70,7 +71,7 @@ class MeterSettings(LinkSettings, AddressingSettings, SecuritySettings):
     @property
     def shared_line(self) -> str | None:
         """The line that the meter shares with all others that name the same one; None for a connection of its own."""
-        if self.address.scheme == "sim":
+        if not self.address.can_be_shared:
             return None
         shared = self.line == "shared" or (self.line is None and self.framing == "hdlc")
         return self.address.line if shared else None
@@ -79,3 +80,33 @@ class MeterSettings(LinkSettings, AddressingSettings, SecuritySettings):
     def device(self) -> str:
         """Name of the meter's device in ThingsBoard."""
         return self.device_name or self.id
+
+    @property
+    def is_polled(self) -> bool:
+        """Whether the meter is called; one that is not only sends notifications."""
+        return self.address.scheme != "push"
+
+    @property
+    def is_associated_with(self) -> bool:
+        """See `SecuritySettings`."""
+        return self.is_polled
+
+    def push_selectors(self) -> dict[str, str]:
+        """What a notification of this meter must carry: the name of each setting that is given, and its value."""
+        title = self.server_system_title
+        selectors = {
+            "server_system_title": None if title is None else title.upper(),
+            "push_identity": self.push_identity,
+            "push_address": self.push_address,
+            "push_station": self.push_station,
+        }
+        return {name: value for name, value in selectors.items() if value is not None}
+
+    @model_validator(mode="after")
+    def _recognisable_if_it_only_pushes(self) -> MeterSettings:
+        if not self.is_polled and not self.push_selectors():
+            raise ValueError(
+                "connect: push needs something to recognise the meter by; "
+                "add server_system_title, push_identity, push_address or push_station"
+            )
+        return self

@@ -149,6 +149,11 @@ class SecuritySettings(Settings):
         return self
 
     @property
+    def is_associated_with(self) -> bool:
+        """Whether we associate with the meter; with one that only calls in we do not, and it gets nothing of ours."""
+        return True
+
+    @property
     def is_ciphered(self) -> bool:
         """Whether messages are protected."""
         return self.security_policy != "none"
@@ -185,6 +190,12 @@ def _key_size(settings: SecuritySettings) -> int:
 
 def _needs_keys(settings: SecuritySettings) -> bool:
     return settings.is_ciphered or settings.authentication == "high-gmac"
+
+
+def _needs_authentication_key(settings: SecuritySettings) -> bool:
+    """Encryption alone makes no tag, and only a tag takes the authentication key (IEC 62056-5-3 clause 5.3.3); the network
+    operators whose customer ports encrypt only give none."""
+    return _needs_keys(settings) and (settings.is_associated_with or settings.security_policy != "encryption")
 
 
 def _badly_sized(name: str) -> tuple[Callable[[SecuritySettings], bool], Callable[[SecuritySettings], str]]:
@@ -247,7 +258,7 @@ _PROBLEMS: Sequence[_Problem] = (
         "block_cipher_key is missing, which security_policy and high-gmac need; add block_cipher_key: ${METER_KEY}",
     ),
     (
-        lambda s: _needs_keys(s) and s.authentication_key is None,
+        lambda s: _needs_authentication_key(s) and s.authentication_key is None,
         "authentication_key is missing, which security_policy and high-gmac need; add authentication_key: ${METER_AUTH_KEY}",
     ),
     (
@@ -261,7 +272,7 @@ _PROBLEMS: Sequence[_Problem] = (
     _badly_sized("block_cipher_key"),
     _badly_sized("authentication_key"),
     (
-        lambda s: s.client_system_title is None and (_needs_keys(s) or s.authentication == "high-sha256"),
+        lambda s: s.client_system_title is None and s.is_associated_with and (_needs_keys(s) or s.authentication == "high-sha256"),
         "client_system_title is missing, which keys and high-sha256 need; add one, such as client_system_title: 4D4D4D0000000001",
     ),
     (

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from model.obis import parse_logical_name
 from model.settings.base import Interval, Settings
+from model.settings.notification import NotificationSettings
 
 REGISTER = 3
 
@@ -77,3 +78,14 @@ class TemplateSettings(Settings):
 
     interval: Interval = Field(default=60.0, description="Time from the start of one cycle to the start of the next.")
     read: Reads = Field(min_length=1, description="Key -> what to read.")
+    push: NotificationSettings = Field(
+        default=NotificationSettings(), description="What notifications hold that meters of this kind send by themselves."
+    )
+
+    @model_validator(mode="after")
+    def _pushed_keys_are_read(self) -> TemplateSettings:
+        """A key's OBIS code, unit and scale stand under read, also where the meter is never polled."""
+        unknown = sorted(self.push.keys() - set(self.read))
+        if unknown:
+            raise ValueError(f"push names {', '.join(unknown)}, which read does not; add each under read with its OBIS code")
+        return self

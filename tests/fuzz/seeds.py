@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from connectors.dlms.hdlc.frame import Address, Frame, FrameType
 from connectors.dlms.wrapper import wrap
+from tests.fuzz.push_targets import HONEST, ciphered_push
 from tests.fuzz.targets import AARE, GATEWAY, UA, ciphered, ciphered_value
+from tests.unit import push_telegrams as telegrams
+from tests.unit.push_setup import wrapped
 
 _CLIENT, _METER = Address(16), Address(1, 17, 4)
 
@@ -74,6 +77,9 @@ _GATEWAY_FRAMES = [
     ),
 ]
 
+_BLOCKS = [bytes.fromhex("e040000100000a") + HONEST[:10], bytes([0xE0, 0xC0, 0, 2, 0, 0, len(HONEST) - 10]) + HONEST[10:]]
+_EVENT = bytes.fromhex("c2010c07ea05040111133b0000000000010000600b00ff021118")
+
 SEEDS: dict[str, list[bytes]] = {
     "frame-scanner": [UA, b"".join(_FRAMES), UA[:20] + UA, *_FRAMES],
     "wrapper-scanner": [wrap(1, 16, apdu) for apdu in _APDUS] + [b"".join(wrap(1, 16, apdu) for apdu in _APDUS)],
@@ -83,6 +89,10 @@ SEEDS: dict[str, list[bytes]] = {
     "wrapper-conversation": [bytes([progress]) + wrap(1, 16, apdu) for progress in (0, 1, 3, 7, 15) for apdu in _APDUS],
     "ciphered-apdu": _CIPHERED,
     "ciphered-conversation": [bytes([progress]) + wrap(1, 16, apdu) for progress in (0, 1) for apdu in (*_CIPHERED, *_APDUS)],
+    "push-hdlc": [telegrams.KAMSTRUP, telegrams.AIDON, telegrams.KAIFA_LIST_2, telegrams.LANDIS_GYR_E450, telegrams.ISKRAEMECO_AM550],
+    "push-wrapper": [wrapped(apdu) for apdu in (HONEST, ciphered_push(1), *_BLOCKS, _EVENT)],
+    "push-m-bus": [telegrams.EVN, telegrams.EVN[256:] + telegrams.EVN],
+    "push-ciphered": [ciphered_push(1), ciphered_push(2), HONEST, _EVENT],
     "short-names-conversation": [bytes([progress]) + wrap(1, 16, apdu) for progress in (1, 3, 7) for apdu in _READ_APDUS]
     + [bytes([7]) + b"".join(wrap(1, 16, apdu) for apdu in _READ_APDUS)],
     "windowed-gateway-conversation": [bytes([progress]) + data for progress in (0, 1, 3, 7, 15) for data in _GATEWAY_FRAMES],

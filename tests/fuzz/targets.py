@@ -22,6 +22,7 @@ from connectors.dlms.security.protection import Keys, NotAuthentic, Policy, Suit
 from connectors.dlms.wrapper import WrapperScanner, wrap
 from connectors.thingsboard.limits import parse_limits
 from model.settings.meter import MeterSettings
+from tests.fuzz.push_targets import push_ciphered, push_hdlc, push_m_bus, push_wrapper
 
 Target = Callable[[bytes], None]
 
@@ -187,6 +188,10 @@ TARGETS: dict[str, Target] = {
         short_names_conversation,
         windowed_gateway_conversation,
         server_limits,
+        push_hdlc,
+        push_wrapper,
+        push_m_bus,
+        push_ciphered,
     )
 }
 

@@ -13,11 +13,21 @@ from model.stop import Stop
 ROOT = Path(__file__).parents[2]
 
 
+VARIABLES = {"TB_TOKEN": "secret", "METER_KEY": "00112233445566778899AABBCCDDEEFF", "METER_AUTH_KEY": "D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF"}
+
+
 @pytest.mark.parametrize(
-    ("name", "meters"), [("pipeline.yaml", 5), ("examples/one-meter.yaml", 1), ("examples/fleet.yaml", 5), ("examples/serial-line.yaml", 4)]
+    ("name", "meters"),
+    [
+        ("pipeline.yaml", 5),
+        ("examples/one-meter.yaml", 1),
+        ("examples/fleet.yaml", 5),
+        ("examples/serial-line.yaml", 4),
+        ("examples/pushing-meters.yaml", 3),
+    ],
 )
 def test_the_files_that_come_with_the_project_load_and_build(name, meters):
-    loaded = load(ROOT / name, installed_node_types(), {"TB_TOKEN": "secret"}, check_virtual_meter)
+    loaded = load(ROOT / name, installed_node_types(), VARIABLES, check_virtual_meter)
     flow = build(loaded, Stop(), lambda _meter, connect: connect, lambda url: url)
     assert loaded.warnings == ()
     assert len(loaded.settings.meters) == meters

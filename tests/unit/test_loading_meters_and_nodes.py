@@ -23,7 +23,17 @@ class ReadingSettings(NodeSettings):
     meters: list[str] = Field(default=["*"], description="Patterns.")
 
 
-TYPES = {**NODE_TYPES, "dlms-in": node_type("dlms-in", (), {MAIN: Cycle}, CYCLES.build, ReadingSettings)}
+class ListeningSettings(ReadingSettings):
+    """As those of dlms-push-in."""
+
+    listen: str = Field(description="Where.")
+
+
+TYPES = {
+    **NODE_TYPES,
+    "dlms-in": node_type("dlms-in", (), {MAIN: Cycle}, CYCLES.build, ReadingSettings),
+    "dlms-push-in": node_type("dlms-push-in", (), {MAIN: Cycle}, CYCLES.build, ListeningSettings),
+}
 
 
 def write(tmp_path: Path, meters: list[str], *sources: str) -> Path:
@@ -60,6 +70,25 @@ def test_meters_that_no_node_reads_are_a_warning(tmp_path):
 def test_a_source_of_another_kind_may_read_the_others(tmp_path):
     assert warnings(tmp_path, THREE, "type: dlms-in, settings: {meters: [roof]}", "type: cycles") == []
     assert warnings(tmp_path, THREE, "type: cycles") == []
+
+
+PUSHED = [
+    "{id: lab-1, connect: 'tcp://127.0.0.1:4059', template: basic}",
+    "{id: caller, connect: push, push_address: 127.0.0.1, template: basic}",
+]
+
+
+def test_meters_that_only_call_in_are_heard_or_a_warning(tmp_path):
+    listening = "type: dlms-push-in, settings: {listen: 'tcp://127.0.0.1:4059'}"
+    assert warnings(tmp_path, PUSHED, "type: dlms-in", listening) == []
+    assert warnings(tmp_path, PUSHED, "type: dlms-in") == [
+        (5, "meter caller: nobody listens, and connect: push means that nobody calls either")
+    ]
+
+
+def test_a_node_that_polls_does_not_count_those_that_only_call_in(tmp_path):
+    path = write(tmp_path, PUSHED, "type: dlms-in, settings: {meters: [caller]}")
+    assert problems(path) == [(7, "node source0: no meter fits 'caller'")]
 
 
 def test_every_pair_of_nodes_with_a_meter_in_common_is_a_problem(tmp_path):

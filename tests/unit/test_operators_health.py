@@ -201,6 +201,38 @@ def test_a_late_receipt_counts_as_published_late() -> None:
     assert (second.published, second.cycles_published, second.published_late) == (0, 0, 5)
 
 
+def pushed(seconds: float, received: float, outcome: Outcome = Outcome.OK) -> Cycle:
+    return Cycle("m1", at(received), at(seconds), 0.0, outcome, origin=Origin.PUSH, received=at(received))
+
+
+def test_a_notification_counts_as_a_cycle_without_a_read_time() -> None:
+    meter = windows()
+    meter.add(pushed(10, 12), at(12))
+    meter.add(reading(10, Origin.PUSH, read_at=12), at(12))
+    meter.add(receipt(10), at(13))
+    (report,) = meter.close(at(65))
+    assert (report.cycles, report.ok, report.with_values, report.cycles_published, report.published) == (1, 1, 1, 1, 1)
+    assert (report.read_times, report.last_good) == ((), at(12))
+
+
+def test_a_notification_with_the_time_of_yesterday_counts_when_it_comes() -> None:
+    meter = windows()
+    meter.add(pushed(-86_400, 12), at(12))
+    meter.add(reading(-86_400, Origin.PUSH, read_at=12), at(12))
+    meter.add(receipt(-86_400), at(13))
+    (report,) = meter.close(at(65))
+    assert (report.cycles, report.cycles_published, report.published, report.published_late) == (1, 1, 1, 0)
+    assert report.last_good == at(12)
+
+
+def test_a_rejected_value_of_a_notification_counts_with_it() -> None:
+    meter = windows()
+    meter.add(rejection(10, Origin.PUSH), at(12))
+    meter.add(pushed(10, 12), at(12))
+    (report,) = meter.close(at(65))
+    assert (report.cycles, report.rejected, report.with_values) == (1, 1, 0)
+
+
 def test_profile_and_push_values_count_when_they_come() -> None:
     meter = windows()
     meter.add(reading(-86_400, Origin.PROFILE, read_at=10), at(10))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
@@ -91,6 +92,14 @@ def test_reading_has_everything() -> None:
         "m1", "voltage_l1", Decimal("230.10"), "V", TS, Origin.POLL, STARTED + timedelta(seconds=1.5), (("site", "lab"),)
     )
     assert str(reading.value) == "230.10"
+
+
+def test_readings_of_a_notification_say_so_and_when_it_came() -> None:
+    pushed = replace(cycle(RawValue("voltage_l1", 23010, -2, 35)), origin=Origin.PUSH, received=STARTED + timedelta(minutes=5))
+    results = CycleMapper(MapSettings(constants={"site": "lab"}), pipeline())(pushed)
+    assert [(result.origin, result.ts, result.read_at) for result in results if isinstance(result, Reading)] == [
+        (Origin.PUSH, TS, STARTED + timedelta(minutes=5))
+    ] * 2
 
 
 def test_template_gives_unit_scale_and_name() -> None:
