@@ -61,7 +61,7 @@ from connectors.dlms.gateway import GatewayFraming
 from connectors.dlms.secret_hex import masked_hex
 from connectors.dlms.security.association import Security
 from connectors.dlms.security.protection import MOST_ADDED, NotAuthentic
-from model.messages import Violation
+from model.messages import ErrorKind, Violation
 from model.settings.meter import MeterSettings
 
 
@@ -468,7 +468,7 @@ class Conversation:
         if self._state in (State.ASSOCIATING, State.PROVING):
             return self._met(_Did.REFUSE, Refused(detail, _UNREADABLE_REMEDY))
         if self._state is State.READING:
-            return self._service_refused(ServiceRefused(detail))
+            return self._service_refused(ServiceRefused(detail, ErrorKind.DECODE))
         return self._not_ours(apdu, "cannot be read")
 
     def _service_refused(self, refusal: ServiceRefused) -> list[Event]:

@@ -210,8 +210,8 @@ def render(data: CosemData, attribute: Attribute) -> Value:
     if isinstance(data, bytes):
         if attribute.index == 1 and len(data) == 6:
             return format_logical_name(data)
-        if len(data) == 12 and (attribute.class_id, attribute.index) in _DATE_TIMES:
-            return date_time_text(data)
+        if (attribute.class_id, attribute.index) in _DATE_TIMES and len(moment := _date_time_octets(data)) == 12:
+            return date_time_text(moment)
     return _plain(data)
 
 
@@ -240,8 +240,14 @@ def _jsonable(data: CosemData) -> Any:
 
 def clock_time(data: CosemData) -> datetime | None:
     """The time a clock shows, in UTC; None when the deviation or a part of date and time is not specified."""
-    moment = date_time(data) if isinstance(data, bytes) and len(data) == 12 else data
+    octets = _date_time_octets(data) if isinstance(data, bytes) else b""
+    moment = date_time(octets) if len(octets) == 12 else data
     return utc(moment) if isinstance(moment, datetime) else None
+
+
+def _date_time_octets(data: bytes) -> bytes:
+    """The 12 bytes of a date-time; some meters encode it twice, as an octet-string inside an octet-string."""
+    return data[2:] if len(data) == 14 and data.startswith(b"\x09\x0c") else data
 
 
 def scaler_unit(data: CosemData) -> tuple[int, int]:

@@ -233,7 +233,12 @@ def test_single_access_result(code: int, name: str) -> None:
     assert step(Get([ENERGY], 1), f"c401c101{code:02x}") == Answered((AttributeResult(ENERGY, None, ErrorKind.ACCESS, name),))
 
 
-@pytest.mark.parametrize("data", ["0600", "0600000001ff", "63", ""])
+def test_leftovers_behind_a_single_value_are_not_part_of_it() -> None:
+    """As the Clock of a widespread server implementation is answered: the value, and more of the meter's buffer."""
+    assert step(Get([ENERGY], 1), "c401c1000600000001" + "090f0600") == Answered((AttributeResult(ENERGY, 1),))
+
+
+@pytest.mark.parametrize("data", ["0600", "63", ""])
 def test_single_value_that_cannot_be_decoded(data: str) -> None:
     answered = step(Get([ENERGY], 1), "c401c100" + data)
     assert isinstance(answered, Answered)

@@ -237,3 +237,11 @@ def test_scaler_and_unit() -> None:
 def test_no_scaler_and_unit(data: CosemData) -> None:
     with pytest.raises(CosemError, match="is not a scaler and a unit"):
         scaler_unit(data)
+
+
+def test_a_date_time_that_was_encoded_twice() -> None:
+    twice = bytes.fromhex("090c07ea0b18020b030200000000")
+    clock = Attribute(8, bytes([0, 0, 1, 0, 0, 255]), 2)
+    assert render(twice, clock) == render(twice[2:], clock) == "2026-11-24T11:03:02+00:00"
+    assert clock_time(twice) == datetime(2026, 11, 24, 11, 3, 2, tzinfo=timezone.utc)
+    assert render(twice, Attribute(1, bytes([0, 0, 96, 1, 0, 255]), 2)) == twice.hex()

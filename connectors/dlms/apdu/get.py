@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Union
 
@@ -10,7 +10,7 @@ from connectors.dlms import cosem
 from connectors.dlms.apdu import names
 from connectors.dlms.apdu.replies import GetBlock, GetList, GetNormal, GetReply
 from connectors.dlms.axdr import CosemError, Reader
-from connectors.dlms.events import Answered, Attribute, AttributeResult, ServiceRefused
+from connectors.dlms.events import Answered, Attribute, AttributeResult, CosemData, ServiceRefused
 from model.messages import ErrorKind
 
 MAX_ANSWER = 16 * 1024 * 1024
@@ -69,12 +69,13 @@ class Get:
             return Answered((_denied(self._attributes[0], code),))
         if self.is_list:
             return ServiceRefused("the meter answered a list with a single value")
-        return self._single(reader.rest())
+        # A value says itself where it ends. Some meters send leftovers of their buffer behind it.
+        return self._single(lambda: cosem.decode_from(reader))
 
-    def _single(self, data: bytes) -> Step:
+    def _single(self, decode: Callable[[], CosemData]) -> Step:
         attribute = self._attributes[0]
         try:
-            return Answered((AttributeResult(attribute, cosem.decode(data)),))
+            return Answered((AttributeResult(attribute, decode()),))
         except CosemError as error:
             return Answered((AttributeResult(attribute, error=ErrorKind.DECODE, error_detail=str(error)),))
 
@@ -116,7 +117,7 @@ class Get:
             return NextBlock(block.number)
         data = bytes(self._blocks)
         if not self.is_list:
-            return self._single(data)
+            return self._single(lambda: cosem.decode(data))
         try:
             return self._results(Reader(data))
         except CosemError as error:
