@@ -11,7 +11,7 @@ run: $(VENV)/run.stamp pipeline.schema.json
 	@exec $(PY) -m bytewax.run flows.main
 
 test: lint
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest --numprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(VENV)/dev.stamp pipeline.schema.json
 	$(PY) -m ruff check .
