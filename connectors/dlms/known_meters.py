@@ -6,50 +6,34 @@ pipeline.yaml therefore stays listed, as a parked partition that ends at once.
 
 from __future__ import annotations
 
-import json
-import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
 
+from connectors.dlms.state_file import read_state, write_state
 from model.errors import StorageError
 
 MARK = "dlms-in meters, version 1"
 
-_writing = threading.Lock()  # every worker of a process asks for the partitions, all at the same moment
+_remembering = threading.Lock()  # every worker of a process asks for the partitions, all at the same moment
 
 
 def remember(file: Path, meters: Iterable[str]) -> frozenset[str]:
     """Add `meters` to those in `file` and return all of them, the ones removed from the configuration included.
 
+    Of several processes that write at once, all of the same pipeline, any may be the last.
+
     :raises StorageError: when the file cannot be read or written.
     """
     try:
-        with _writing:
-            known = _read(file)
+        with _remembering:
+            known = frozenset(read_state(file, MARK) or ())
             every = known | frozenset(meters)
             if every != known:
-                _write(file, every)
+                write_state(file, MARK, sorted(every))
         return every
     except (OSError, ValueError) as error:
         raise StorageError(
             f"the list of known meters {file} cannot be used: {error}",
             "make state_dir writable; a damaged list may be deleted unless meters were removed since the recovery store was made",
         ) from error
-
-
-def _read(file: Path) -> frozenset[str]:
-    if not file.exists():
-        return frozenset()
-    content = json.loads(file.read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or content.get("mark") != MARK:
-        raise ValueError("it is not a list of meters of this version")
-    return frozenset(content["meters"])
-
-
-def _write(file: Path, meters: frozenset[str]) -> None:
-    """Whole or not at all; of several processes that write at once, all of the same pipeline, any may be the last."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.{os.getpid()}")
-    partial.write_text(json.dumps({"mark": MARK, "meters": sorted(meters)}), encoding="utf-8")
-    partial.replace(file)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+import structlog
 
 from connectors.dlms.push.authenticity import Counters, Security
 from connectors.dlms.push.troubles import QUIET, UNKNOWN_SENDER
 from connectors.dlms.security.protection import Keys, Policy, Suite, protect
+from model.errors import StorageError
 from model.messages import ErrorKind, Outcome, Violation
 from tests.unit.push_setup import ADDRESS, NOW, Bench, values, wrapped
 
@@ -159,6 +162,43 @@ def test_a_recorded_notification_is_refused_after_a_restart_too():
     (cycle,) = after.push(recorded)
     assert cycle.violations[0].violation is Violation.OLD_COUNTER
     assert after.push(ciphered(VOLTAGE, 42))[0].values
+
+
+def test_a_recorded_notification_is_refused_after_a_kill_without_a_recovery_store_too(tmp_path: Path):
+    file = tmp_path / "state" / "push-counters.json"
+    before = Bench("wrapper", meters=BY_TITLE, security={"m": SECURE}, counters=Counters(None, file))
+    recorded = ciphered(VOLTAGE, 41)
+    assert before.push(recorded)[0].values
+    before.counters.keep()
+    after = Bench("wrapper", meters=BY_TITLE, security={"m": SECURE}, counters=Counters(None, file))
+    assert after.push(recorded)[0].violations[0].violation is Violation.OLD_COUNTER
+    older_snapshot = Bench("wrapper", meters=BY_TITLE, security={"m": SECURE}, counters=Counters({}, file))
+    assert older_snapshot.push(recorded)[0].violations[0].violation is Violation.OLD_COUNTER
+    assert KEYS.encryption.hex() not in file.read_text()
+
+
+def test_counters_that_cannot_be_kept_are_told_and_do_not_stop_the_listening(tmp_path: Path):
+    blocker = tmp_path / "state"
+    blocker.write_text("a file where a directory should be")
+    counters = Counters({"title": 1})
+    counters._file = blocker / "push-counters.json"
+    bench = Bench("wrapper", meters=BY_TITLE, security={"m": SECURE}, counters=counters)
+    assert bench.push(ciphered(VOLTAGE, 41))[0].values
+    with structlog.testing.capture_logs() as logs:
+        counters.keep()
+        counters.keep()
+    assert [event["log_level"] for event in logs] == ["error"]
+    blocker.unlink()
+    counters.keep()
+    assert Counters(None, blocker / "push-counters.json").state() == counters.state()
+
+
+def test_a_damaged_file_of_counters_is_named_with_a_remedy(tmp_path: Path):
+    file = tmp_path / "push-counters.json"
+    file.write_text("{")
+    with pytest.raises(StorageError, match=r"push-counters\.json cannot be used") as caught:
+        Counters(None, file)
+    assert "delete it" in caught.value.remedy
 
 
 def test_a_new_key_starts_a_new_count():

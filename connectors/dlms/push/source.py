@@ -4,7 +4,8 @@ Parallelism: none, one partition per node, which is one port or one serial devic
 engine places the partition, in whichever process: meters must be told the address of that host. Guarantee: none beyond
 that of the sender, which does not repeat itself: what arrives while nobody listens is lost, and so is what was received
 and not yet stored at a kill -9. Snapshot: the last invocation counter of every ciphered sender, so that a recorded
-notification is refused after a restart too, and which alerts are raised. Blocks: nothing; the port is served on the
+notification is refused after a restart too (it is kept in a file as well, for runs without a recovery store), and which alerts
+are raised. Blocks: nothing; the port is served on the
 background loop, `next_batch` takes what has come.
 """
 
@@ -91,6 +92,7 @@ class ListenerPartition(StatefulSourcePartition[tuple[str, News], Snapshot]):
         if ended and not stopping:
             self._running.result()  # a defect of ours: better the whole flow ends than a listener falls silent unnoticed
         news: list[News] = [*self._listener.take(), *self._troubles.take()]
+        self._counters.keep()
         if stopping and not news and (ended or self._stop.elapsed() >= STOP_TIMEOUT):
             raise StopIteration
         return [(item.meter, item) for item in news]
@@ -143,7 +145,7 @@ class DlmsPushSource(FixedPartitionedSource[tuple[str, News], Snapshot]):
         """Listen, with the counters of the snapshot."""
         state = resume_state or {}
         troubles = Troubles(self._node, [(kind, subject) for kind, subject in state.get("raised", ())])
-        counters = Counters(state.get("counters"))
+        counters = Counters(state.get("counters"), self._pipeline.state_dir / f"push-counters-{self._node}.json")
         receiver = Receiver(self._meters, self._interpreters(), self._security, troubles, counters)
         settings = self._settings
         listener = Listener(parse_listen(settings.listen), settings.framing, receiver, troubles, settings.max_connections)
