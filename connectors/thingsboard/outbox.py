@@ -42,7 +42,7 @@ from connectors.thingsboard.outbox_rows import (
 )
 from connectors.thingsboard.outbox_schema import DamagedError
 from connectors.thingsboard.outbox_trouble import OutboxTrouble
-from connectors.thingsboard.payload import Record
+from connectors.thingsboard.payload import Kind, Record
 from model.errors import StorageError
 from model.messages import Alert, Receipt
 
@@ -194,6 +194,11 @@ class Outbox:
         """The next records behind row id `after`, oldest first; never more than `limit`, so memory stays flat."""
         query = f"SELECT id, {COLUMNS} FROM records WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"  # noqa: S608
         return self._pending(query, (after, self._newest if upto is None else upto, limit))
+
+    def pending_attributes(self, after: int, limit: int, upto: int) -> list[Pending]:
+        """The next attributes behind row id `after`, oldest first, whatever lies between them."""
+        query = f"SELECT id, {COLUMNS} FROM records WHERE kind = '{Kind.ATTRIBUTES.value}' AND id > ? AND id <= ? ORDER BY id LIMIT ?"  # noqa: S608
+        return self._pending(query, (after, upto, limit))
 
     def pending_before(self, before: int, limit: int) -> list[Pending]:
         """The last records before row id `before`, newest first."""

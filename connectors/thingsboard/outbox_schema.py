@@ -50,6 +50,7 @@ CREATE TABLE records (
     read_at INTEGER NOT NULL,
     points INTEGER NOT NULL
 );
+CREATE INDEX attributes ON records (id) WHERE kind = 'attributes';
 CREATE TABLE devices (name TEXT PRIMARY KEY, type TEXT NOT NULL, tags BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE dead_letter (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -97,6 +98,8 @@ CREATE TABLE alerts (
     remedy TEXT NOT NULL
 );
 """
+
+_SINCE_2 = ("INDEX attributes", "TABLE dropped")
 
 
 class DamagedError(StorageError):
@@ -197,7 +200,9 @@ def _create(database: sqlite3.Connection, path: Path) -> None:
     if version == VERSION:
         return
     if version == 1:
-        database.execute(next(statement for statement in _TABLES.split(";") if "TABLE dropped" in statement))
+        for statement in _TABLES.split(";"):
+            if any(name in statement for name in _SINCE_2):
+                database.execute(statement)
         database.execute(f"PRAGMA user_version = {VERSION}")
         return
     if version != 0 or database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:

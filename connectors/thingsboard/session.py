@@ -48,7 +48,7 @@ class Session:
         self._settings, self._address, self._client_id = settings, address, client_id
         self._outbox, self._context = outbox, context
         self._pacer = Pacer(time.monotonic)
-        self._dispatch = Dispatch(outbox, settings.api, self._pacer)
+        self._dispatch = Dispatch(outbox, settings.api, self._pacer, settings.outbox.backlog)
         self._reconnect = Reconnect(settings.reconnect_min, settings.reconnect_max)
         self._trouble = Trouble(outbox.tell, STABLE + settings.reconnect_max, utc_now, time.monotonic)
         self._known = Known()

@@ -11,6 +11,7 @@ meter's own report says the same under the same keys.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, Union
@@ -21,6 +22,7 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from connectors.thingsboard.bounds import Bounds
 from connectors.thingsboard.client_id import client_id
 from connectors.thingsboard.connection import parse_address, tls_context
 from connectors.thingsboard.outbox import Device, Outbox
@@ -35,6 +37,7 @@ from model.node import BuildContext, NodeType, Ports
 from model.opening import Opening, merge_after_opening
 from model.settings.node import NodeSettings
 from model.settings.pipeline import PipelineSettings
+from model.settings.thingsboard import OutboxSettings
 from model.timestamps import to_ms, utc_now
 
 PARTITION = "thingsboard"
@@ -96,7 +99,7 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
         with ExitStack() as undo:
             self._ownership = undo.enter_context(Ownership(str(address), credentials, pipeline.state_dir))
             name = client_id(pipeline.state_dir, settings.client_id)
-            self._outbox = Outbox(pipeline.state_dir / FILE_NAME, settings.outbox.keep_receipts)
+            self._outbox = Outbox(pipeline.state_dir / FILE_NAME, settings.outbox.keep_receipts, bounds=_bounds(settings.outbox))
             undo.callback(self._outbox.close)
             self._session = Session(settings, address, name, self._outbox, context)
             self._session.start()
@@ -163,6 +166,10 @@ class ThingsBoardSink(FixedPartitionedSink[Item, Snapshot]):
 def thingsboard_out(step_id: str, *ups: KeyedStream[Any], sink: ThingsBoardSink) -> None:
     """Deliver `ups` to ThingsBoard; the streams are keyed by meter."""
     op.output("deliver", merge_after_opening("inputs", *ups), sink)
+
+
+def _bounds(settings: OutboxSettings) -> Bounds:
+    return Bounds(settings.max_size or math.inf, settings.max_readings or math.inf, settings.max_age or math.inf, settings.when_full)
 
 
 def _make_directory(pipeline: PipelineSettings) -> None:

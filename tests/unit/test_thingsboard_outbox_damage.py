@@ -333,6 +333,7 @@ def test_an_outbox_of_the_version_before_is_taken_over(path: Path) -> None:
     filled(path, 10)
     with closing(sqlite3.connect(path)) as database:
         database.execute("DROP TABLE dropped")
+        database.execute("DROP INDEX attributes")
         database.execute("PRAGMA user_version = 1")
         database.commit()
     with closing(Outbox(path)) as outbox:
