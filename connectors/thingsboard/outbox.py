@@ -86,11 +86,17 @@ class Outbox:
     :arg keep_receipts: seconds after which receipts and session alerts are forgotten.
     :arg clock: wall clock, seconds since 1970; decides what is too old.
     :arg bounds: how much may wait.
+    :arg trouble: told what is wrong; one of its own where left out.
     :raises StorageError: by every method, when the file cannot be used.
     """
 
     def __init__(
-        self, path: Path, keep_receipts: float = 86_400.0, clock: Callable[[], float] = time.time, bounds: Bounds = UNBOUNDED
+        self,
+        path: Path,
+        keep_receipts: float = 86_400.0,
+        clock: Callable[[], float] = time.time,
+        bounds: Bounds = UNBOUNDED,
+        trouble: OutboxTrouble | None = None,
     ) -> None:
         self._path = path
         self._keep_receipts = keep_receipts
@@ -101,7 +107,7 @@ class Outbox:
         self._writing = threading.RLock()
         self._reading = threading.Lock()
         self._bulletin = bulletin_of(path)
-        self.trouble = OutboxTrouble(self._bulletin.post, clock)
+        self.trouble = OutboxTrouble(self._bulletin.post, clock) if trouble is None else trouble
         self._load, self._newest = Load(), 0
         self._devices: dict[str, tuple[str, bytes]] = {}
         try:
@@ -184,6 +190,11 @@ class Outbox:
 
         with self._writing:
             self._load -= self._write(work)
+
+    def note(self, losses: Losses) -> None:
+        """Leave a trace of what was dropped before it came here, for `receipts-in`."""
+        with self._writing:
+            self._write(lambda database: note_losses(database, losses, self._now_ms()))
 
     def tell(self, alert: Alert) -> None:
         """Leave an alert for `receipts-in`; where the file refuses, it waits in the process's `Bulletin`. Never raises."""

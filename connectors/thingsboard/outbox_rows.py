@@ -64,6 +64,18 @@ class Losses:
         if record.origin == _PROFILE:
             loss.profile.add(record.ts)
 
+    def merge(self, other: Losses) -> None:
+        """Count these as well."""
+        self.load += other.load
+        self.tags |= other.tags
+        for meter, loss in other.meters.items():
+            mine = self.meters.get(meter)
+            if mine is None:
+                mine = self.meters[meter] = Loss(meter, 0, loss.oldest, loss.newest)
+            mine.readings += loss.readings
+            mine.oldest, mine.newest = min(mine.oldest, loss.oldest), max(mine.newest, loss.newest)
+            mine.profile |= loss.profile
+
 
 def insert(database: sqlite3.Connection, records: Sequence[Record]) -> int:
     """Add records; returns the highest row id given so far."""

@@ -24,8 +24,8 @@ VERSION = 2
 BUSY_TIMEOUT = 5.0
 """Seconds to wait without a word for another process that holds the file (a backup, an operator's shell)."""
 
-BUSY_PATIENCE = 60.0
-"""Seconds to wait for it in all, with a warning, before it is an error."""
+BUSY_PATIENCE = 15.0
+"""Seconds to wait for it in all, with a warning, before it is an error and readings wait in memory."""
 
 BUSY_PAUSE = 0.05
 """Seconds between two attempts."""

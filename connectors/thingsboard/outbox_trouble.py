@@ -25,6 +25,9 @@ REMEMBERED = 600.0
 REPEAT = 600.0
 """Seconds between two log lines about a loss that goes on."""
 
+SETTLED = 1.0
+"""Seconds without a refusal after which a success counts: on a disk that is nearly full, small things still fit."""
+
 MOST_NAMED = 5
 """Meters named in an alert; the others are counted."""
 
@@ -51,6 +54,7 @@ class OutboxTrouble:
         self._last_loss = 0.0
         self._said = 0.0
         self._blocked = False
+        self._refused = 0.0
 
     def dropped(self, losses: Losses) -> None:
         """Records were dropped."""
@@ -77,11 +81,13 @@ class OutboxTrouble:
 
     def disk(self, evidence: str, remedy: str) -> None:
         """The file cannot be written or read."""
+        self._refused = self._clock()
         self._raise(DISK, Severity.CRITICAL, evidence, remedy)
 
     def disk_is_back(self, evidence: str) -> None:
-        """The file is written again."""
-        self._clear(DISK, evidence)
+        """The file is written again; counts when it was not refused for a moment."""
+        if DISK in self._standing and abs(self._clock() - self._refused) >= SETTLED:
+            self._clear(DISK, evidence)
 
     def file_replaced(self, evidence: str, remedy: str) -> None:
         """The file was damaged or deleted; there is a new one."""

@@ -20,6 +20,7 @@ from bytewax.dataflow import Dataflow, operator
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import KeyedStream
 
+from connectors.thingsboard.bulletin import bulletin_of
 from connectors.thingsboard.journal import Cursor, Journal
 from connectors.thingsboard.outbox_schema import FILE_NAME
 from model.messages import Alert, Dropped, Receipt, Rejection
@@ -46,6 +47,7 @@ class ReceiptsPartition(StatefulSourcePartition[tuple[str, News], Cursor]):
 
     def __init__(self, path: Path, cursor: Cursor | None, stop: Stop) -> None:
         self._journal = Journal(path, cursor)
+        self._bulletin = bulletin_of(path)
         self._stop = stop
         self._looks_left = LAST_LOOKS
         self._busy = False
@@ -60,7 +62,7 @@ class ReceiptsPartition(StatefulSourcePartition[tuple[str, News], Cursor]):
                 raise StopIteration
             self._looks_left -= 1
         news = self._journal.look()
-        messages: list[News] = [*news.receipts, *news.rejections, *news.dropped, *news.alerts]
+        messages: list[News] = [*news.receipts, *news.rejections, *news.dropped, *news.alerts, *self._bulletin.take()]
         self._busy = bool(messages)
         return [(message.meter, message) for message in messages]
 

@@ -128,7 +128,7 @@ def flow_of(pipeline: PipelineSettings, stop: Stop, items: list[Any], ports: dic
 
 
 def new_ports() -> dict[str, Collected]:
-    return {MAIN: Collected(), "rejected": Collected(), "alerts": Collected()}
+    return {MAIN: Collected(), "rejected": Collected(), "dropped": Collected(), "alerts": Collected()}
 
 
 def stop_when(stop: Stop, condition: Any) -> threading.Thread:
