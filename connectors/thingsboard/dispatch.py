@@ -21,6 +21,7 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Literal
 
@@ -75,7 +76,7 @@ class Packet:
     points: int
     track: Track = "live"
 
-    @property
+    @cached_property
     def ids(self) -> tuple[int, ...]:
         """The row ids of its records."""
         return tuple(entry.id for entry in self.pending)
@@ -385,15 +386,17 @@ class Dispatch:
                 self._enqueue(stretch.page(PAGE), track)
 
     def _enqueue(self, page: Sequence[Pending], track: Track) -> None:
+        mine = self._loaded[track]
+        other = self._loaded["backlog" if track == "live" else "live"]  # live becomes backlog when it falls behind
         for entry in page:
             if (entry.record.kind is Kind.ATTRIBUTES) is not (track == "attributes"):
                 continue
-            if any(entry.id in loaded for loaded in self._loaded.values()):
+            if entry.id in mine or (track != "attributes" and entry.id in other):
                 continue
             if entry.record.device in self._held:
                 self._skip([entry])
                 continue
-            self._loaded[track].add(entry.id)
+            mine.add(entry.id)
             waiting = self._waiting(entry, track)
             if waiting is not None:
                 waiting.append(entry)

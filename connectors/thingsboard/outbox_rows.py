@@ -25,7 +25,7 @@ LOAD = f"count(*), coalesce(sum(readings), 0), coalesce(sum(length(payload)), 0)
 """What `Load` holds, as columns of a query over records."""
 
 _READINGS = frozenset(origin.value for origin in Origin)
-_KINDS = frozenset(kind.value for kind in Kind)
+_KINDS: dict[Any, Kind] = {kind.value: kind for kind in Kind}
 _PROFILE = Origin.PROFILE.value
 
 
@@ -127,9 +127,12 @@ def record_of(row: Sequence[Any]) -> Record:
 
     :raises sqlite3.DatabaseError: when it is none, because the page it is in was overwritten.
     """
-    if row[2] not in _KINDS or not isinstance(row[4], bytes) or not all(isinstance(row[column], int) for column in (3, 6, 7, 8)):
+    device, meter, kind, ts, payload, origin, readings, read_at, points = row
+    known = _KINDS.get(kind)
+    whole = isinstance(ts, int) and isinstance(readings, int) and isinstance(read_at, int) and isinstance(points, int)
+    if known is None or not whole or not isinstance(payload, bytes):
         raise sqlite3.DatabaseError("a row of records is malformed")
-    return Record(row[0], row[1], Kind(row[2]), row[3], row[4], row[5], row[6], row[7], row[8])
+    return Record(device, meter, known, ts, payload, origin, readings, read_at, points)
 
 
 def receipt_row(receipt: Receipt) -> tuple[Any, ...]:
