@@ -13,7 +13,8 @@ from typing import Any
 
 import structlog
 
-from connectors.thingsboard.outbox_schema import VERSION, inode_of, open_reader
+from connectors.disk import inode_of
+from connectors.thingsboard.outbox_schema import VERSION, open_reader
 from connectors.thingsboard.payload import original_text
 from model.messages import Alert, Dropped, Origin, Reading, Receipt, Rejection, Severity
 from model.timestamps import from_ms

@@ -11,14 +11,12 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TypeVar
 
-from connectors.thingsboard.outbox_schema import inode_of, open_reader, open_writer, storage_errors, while_locked
+from connectors.disk import COMPANIONS, inode_of, put_aside
+from connectors.thingsboard.outbox_schema import open_reader, open_writer, storage_errors, while_locked
 from connectors.thingsboard.salvage import Salvaged, salvage
-
-COMPANIONS = ("-wal", "-shm")
 
 _Result = TypeVar("_Result")
 
@@ -84,7 +82,7 @@ class OutboxFile:
         with storage_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             found = salvage(self._writer, draft)
-            _put_aside(self.path, "replaced")  # whatever lies in its place now
+            put_aside(self.path, "replaced")  # whatever lies in its place now
             with suppress(sqlite3.Error):
                 self._reader.close()
                 self._writer.close()  # by its name this deletes a -wal; so before the new one has its own
@@ -114,7 +112,7 @@ def replace_damaged(path: Path) -> Replaced:
             found = salvage(source, draft)
         finally:
             source.close()
-        aside = _put_aside(path, "damaged")
+        aside = put_aside(path, "damaged")
         draft.replace(path)
     return Replaced(aside, found)
 
@@ -131,17 +129,3 @@ def _finish_replacing(path: Path) -> None:
     draft = path.with_name(f"{path.name}.new")
     if draft.exists() and not path.exists():
         draft.replace(path)
-
-
-def _put_aside(path: Path, why: str) -> Path:
-    """Rename the file and what belongs to it, if there is one."""
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
-    aside = path.with_name(f"{path.name}.{why}-{stamp}")
-    count = 1
-    while aside.exists():
-        count += 1
-        aside = path.with_name(f"{path.name}.{why}-{stamp}-{count}")
-    for suffix in (*COMPANIONS, ""):  # the file itself last: as long as it is there, it is found damaged again
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).replace(aside.with_name(aside.name + suffix))
-    return aside

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import secrets
 import sqlite3
 import time
@@ -14,6 +13,7 @@ from typing import TypeVar
 
 import structlog
 
+from connectors.disk import is_damage, is_locked
 from model.errors import StorageError
 
 FILE_NAME = "outbox.sqlite"
@@ -29,9 +29,6 @@ BUSY_PATIENCE = 15.0
 
 BUSY_PAUSE = 0.05
 """Seconds between two attempts."""
-
-_HEALING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
-_DAMAGED = ("malformed", "not a database", "no such table", "no such column", "is encrypted")
 
 log = structlog.get_logger()
 _Result = TypeVar("_Result")
@@ -106,26 +103,13 @@ class DamagedError(StorageError):
     """The file is no sound outbox: it was overwritten, cut short, or the disk gave back something else than was written."""
 
 
-def may_heal(error: StorageError, path: Path) -> bool:
-    """Whether the disk is to blame (full, read-only, failing), so that the same may work later without a change of settings."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError):
-            return cause.errno in _HEALING
-        if isinstance(cause, sqlite3.OperationalError):
-            message = str(cause)
-            return "disk is full" in message or "disk I/O" in message or _is_locked(message) or _is_read_only(path)
-        cause = cause.__cause__
-    return False
-
-
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Turn what SQLite and the file system complain about into a `StorageError` that names the file and the way out."""
     try:
         yield
     except sqlite3.Error as error:
-        kind = DamagedError if any(sign in str(error) for sign in _DAMAGED) else StorageError
+        kind = DamagedError if is_damage(error) else StorageError
         raise kind(f"the outbox {path} cannot be used: {error}", _remedy(str(error))) from error
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -146,7 +130,7 @@ def while_locked(path: Path, attempt: Callable[[], _Result]) -> _Result:
             return attempt()
         except sqlite3.OperationalError as error:
             waited = time.monotonic() - begun
-            if not _is_locked(str(error)) or waited >= BUSY_PATIENCE:
+            if not is_locked(error) or waited >= BUSY_PATIENCE:
                 raise
             if waited >= BUSY_TIMEOUT and not warned:
                 warned = True
@@ -186,15 +170,6 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=0.0, isolation_level=None, check_same_thread=False)
 
 
-def inode_of(path: Path) -> tuple[int, int] | None:
-    """What tells this file from another one of the same name; None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
 def _create(database: sqlite3.Connection, path: Path) -> None:
     version = database.execute("PRAGMA user_version").fetchone()[0]
     if version == VERSION:
@@ -216,22 +191,11 @@ def _create(database: sqlite3.Connection, path: Path) -> None:
     database.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def _is_locked(message: str) -> bool:
-    return "locked" in message or "busy" in message
-
-
-def _is_read_only(path: Path) -> bool:
-    try:
-        return bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
-    except OSError:
-        return False
-
-
 def _remedy(message: str) -> str:
     if "disk is full" in message or "disk I/O" in message:
         return "free space on the disk of state_dir, or check the disk"
     if "readonly" in message or "unable to open" in message:
         return "check the disk if it turned read-only; otherwise make state_dir and the file one this user can write to"
-    if _is_locked(message):
+    if "locked" in message or "busy" in message:
         return "end the program that holds the file (a database shell, a backup)"
     return "look at the file and the disk it is on"

@@ -26,13 +26,14 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from connectors.disk import may_heal
 from connectors.thingsboard.bounds import Bounds
 from connectors.thingsboard.bulletin import bulletin_of
 from connectors.thingsboard.client_id import client_id
 from connectors.thingsboard.connection import parse_address, tls_context
 from connectors.thingsboard.intake import Intake
 from connectors.thingsboard.outbox import Device, Outbox
-from connectors.thingsboard.outbox_schema import FILE_NAME, may_heal
+from connectors.thingsboard.outbox_schema import FILE_NAME
 from connectors.thingsboard.outbox_trouble import OutboxTrouble
 from connectors.thingsboard.ownership import Ownership
 from connectors.thingsboard.payload import GATEWAY_ITSELF, Record

@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connectors.disk import may_heal
 from connectors.thingsboard import outbox as outbox_module
 from connectors.thingsboard.bulletin import bulletin_of
 from connectors.thingsboard.journal import Journal
 from connectors.thingsboard.outbox import Device, Outbox
-from connectors.thingsboard.outbox_schema import DamagedError, may_heal
+from connectors.thingsboard.outbox_schema import DamagedError
 from connectors.thingsboard.payload import Kind, Record, encode_record
 from model.errors import StorageError
 from model.messages import Alert, Receipt, Severity
