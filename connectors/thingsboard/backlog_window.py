@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-START = 262_144
+START = 32_768
 """Bytes on their way at first."""
 
 LEAST, MOST = 8_192, 16_777_216
@@ -18,7 +18,7 @@ LEAST, MOST = 8_192, 16_777_216
 SLOW, QUICK = 1.5, 0.7
 """Seconds to the acknowledgement above which the window is halved, and below which it grows. On MQTT 3.1.1 they include 0.5 s."""
 
-GROWTH = 1.25
+GROWTH = 1.5
 
 
 class BacklogWindow:
