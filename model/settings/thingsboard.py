@@ -54,7 +54,7 @@ class OutboxSettings(Settings):
     memory_readings: int = Field(
         default=100_000,
         ge=1_000,
-        description="Most readings that wait in memory (about 100 bytes each) while the disk is full or read-only, or when_full blocks.",
+        description="Most readings that wait in memory (100 to 500 bytes each) while the disk is full or read-only, or when_full blocks.",
     )
     block_at_most: Duration = Field(
         default=3600.0,
