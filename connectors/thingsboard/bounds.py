@@ -11,7 +11,7 @@ from connectors.thingsboard.payload import Record
 
 Policy = Literal["drop-oldest", "drop-newest", "block"]
 
-ROW_BYTES = 128
+ROW_BYTES = 96
 """Bytes that a waiting record takes on the disk besides its payload: names, numbers, its share of the page. Measured."""
 
 SLACK = 256

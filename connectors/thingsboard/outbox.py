@@ -39,9 +39,10 @@ from connectors.thingsboard.outbox_rows import (
     note_losses,
     receipt_row,
     record_of,
+    standing_alerts,
 )
 from connectors.thingsboard.outbox_schema import DamagedError
-from connectors.thingsboard.outbox_trouble import OutboxTrouble
+from connectors.thingsboard.outbox_trouble import DISK, FILE, FULL, OutboxTrouble
 from connectors.thingsboard.payload import Kind, Record
 from model.errors import StorageError
 from model.messages import Alert, Receipt
@@ -342,6 +343,7 @@ class Outbox:
             self._load = Load(*database.execute(f"SELECT {LOAD} FROM records").fetchone())  # noqa: S608
             newest = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
             self._newest = int(newest[0]) if newest else 0
+            self.trouble.resume(standing_alerts(database, (FULL, DISK, FILE)))
             self._devices = {name: (kind, tags) for name, kind, tags in database.execute("SELECT name, type, tags FROM devices")}
 
         self._file.read(look)

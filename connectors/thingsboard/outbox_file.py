@@ -41,7 +41,13 @@ class OutboxFile:
 
     def gone(self) -> bool:
         """Whether somebody deleted the file or put another one in its place."""
-        return inode_of(self.path) != self._inode
+        try:
+            found = self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:  # a disk that fails has not lost the file yet
+            return False
+        return (found.st_dev, found.st_ino) != self._inode
 
     def write(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
         """What `work` returns, done in one transaction."""

@@ -148,6 +148,13 @@ def insert_alert(database: sqlite3.Connection, alert: Alert) -> None:
     database.execute("INSERT INTO alerts (kind, subject, severity, raised, ts, evidence, remedy) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
 
+def standing_alerts(database: sqlite3.Connection, kinds: Sequence[str]) -> list[str]:
+    """Those kinds of alerts of which the last word was that they are raised."""
+    latest = "SELECT max(id) FROM alerts WHERE kind = ?"
+    words = [database.execute(f"SELECT raised FROM alerts WHERE id = ({latest})", (kind,)).fetchone() for kind in kinds]  # noqa: S608
+    return [kind for kind, word in zip(kinds, words, strict=True) if word is not None and word[0]]
+
+
 def _drop_while(database: sqlite3.Connection, losses: Losses, more: Callable[[Record], bool]) -> None:
     while True:
         last = None

@@ -156,6 +156,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
         if database.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
             raise StorageError(f"the outbox {path} cannot be kept in WAL mode", "put state_dir on a local disk, not on a network share")
         database.execute("PRAGMA synchronous = FULL")
+        database.execute("PRAGMA journal_size_limit = 67108864")
         database.execute("BEGIN IMMEDIATE")
         _create(database, path)
         database.execute("COMMIT")

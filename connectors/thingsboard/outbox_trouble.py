@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 
 import structlog
@@ -55,6 +55,11 @@ class OutboxTrouble:
         self._said = 0.0
         self._blocked = False
         self._refused = 0.0
+
+    def resume(self, kinds: Iterable[str]) -> None:
+        """These alerts stood when the process ended before; they are cleared when they are over."""
+        for kind in kinds:
+            self._standing.setdefault(kind, self._clock())
 
     def dropped(self, losses: Losses) -> None:
         """Records were dropped."""
@@ -141,6 +146,8 @@ class Episode:
             self._newest = loss.newest if self._newest is None else max(self._newest, loss.newest)
 
     def __str__(self) -> str:
+        if not self.records:
+            return "nothing dropped since the last start"
         if self._oldest is None or self._newest is None:
             return f"{self.readings} readings dropped"
         names = sorted(self.meters)

@@ -13,6 +13,7 @@ meter's own report says the same under the same keys.
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -174,6 +175,19 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
             return
         self._intake.open(self._opened.outbox)
         log.info("outbox opened", waiting=self._opened.outbox.depth)
+        self._look_at_the_room(self._opened.outbox)
+
+    def _look_at_the_room(self, outbox: Outbox) -> None:
+        """A disk that is smaller than the bound fills up before the outbox does; better known before the outage."""
+        bound = self._pipeline.thingsboard.outbox.max_size
+        room = shutil.disk_usage(self._path.parent).free + outbox.load.size
+        if bound > room:
+            log.warning(
+                "the disk has less room than the outbox may take; in a long outage it fills up first",
+                free=f"{room / 1e9:.1f} GB",
+                max_size=f"{bound / 1e9:.1f} GB",
+                remedy="lower thingsboard.outbox.max_size, so that its policy decides, or put state_dir on a larger disk",
+            )
 
     def _everything(self) -> Opened:
         settings, state_dir = self._pipeline.thingsboard, self._pipeline.state_dir

@@ -187,6 +187,20 @@ def test_a_full_outbox_is_one_alert_with_evidence_and_cleared_when_there_is_room
         assert cleared.evidence.endswith("of m1, m2 in all")
 
 
+def test_an_alert_that_stood_when_the_process_ended_is_cleared_by_the_next_one(path: Path) -> None:
+    clock = Clock()
+    with closing(Outbox(path, clock=clock, bounds=Bounds(readings=2))) as outbox:
+        outbox.append([record("m1", ts) for ts in range(5)])
+    with closing(Outbox(path, clock=clock, bounds=Bounds(readings=2))) as outbox:
+        outbox.append([record("m1", 6)])
+        assert [alert.raised for alert in alerts(path)] == [True]
+        outbox.done([([entry.id for entry in outbox.pending(0, 10)], None)])
+        clock.now += QUIET + PRUNE_EVERY
+        outbox.append([record("m1", 7)])
+        outbox.append([])
+        assert [alert.raised for alert in alerts(path)] == [True, False]
+
+
 def test_the_size_bound_counts_payload_and_row(path: Path) -> None:
     one = load_of([record("m1", 5)])
     with closing(Outbox(path, bounds=Bounds(size=3 * one.size))) as outbox:
