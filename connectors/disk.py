@@ -28,12 +28,17 @@ def is_locked(error: BaseException) -> bool:
     return isinstance(error, sqlite3.OperationalError) and ("locked" in str(error) or "busy" in str(error))
 
 
+def is_disk_trouble(error: OSError) -> bool:
+    """Whether the disk is full, read-only or failing, rather than the path or the rights to it wrong."""
+    return error.errno in _HEALING
+
+
 def may_heal(error: StorageError, path: Path) -> bool:
     """Whether the disk is to blame (full, read-only, failing), so that the same may work later without a change of settings."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError):
-            return cause.errno in _HEALING
+            return is_disk_trouble(cause)
         if isinstance(cause, sqlite3.OperationalError):
             message = str(cause)
             return "disk is full" in message or "disk I/O" in message or is_locked(cause) or _is_read_only(path)

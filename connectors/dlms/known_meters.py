@@ -12,15 +12,21 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
+import structlog
+
+from connectors.disk import is_disk_trouble
 from model.errors import StorageError
 
 MARK = "dlms-in meters, version 1"
 
+log = structlog.get_logger()
 _writing = threading.Lock()  # every worker of a process asks for the partitions, all at the same moment
 
 
 def remember(file: Path, meters: Iterable[str]) -> frozenset[str]:
     """Add `meters` to those in `file` and return all of them, the ones removed from the configuration included.
+
+    A disk that is full or read-only is no reason not to read meters: it is said, and the next start remembers them.
 
     :raises StorageError: when the file cannot be read or written.
     """
@@ -29,7 +35,7 @@ def remember(file: Path, meters: Iterable[str]) -> frozenset[str]:
             known = _read(file)
             every = known | frozenset(meters)
             if every != known:
-                _write(file, every)
+                _write_if_there_is_room(file, every)
         return every
     except (OSError, ValueError) as error:
         raise StorageError(
@@ -45,6 +51,20 @@ def _read(file: Path) -> frozenset[str]:
     if not isinstance(content, dict) or content.get("mark") != MARK:
         raise ValueError("it is not a list of meters of this version")
     return frozenset(content["meters"])
+
+
+def _write_if_there_is_room(file: Path, meters: frozenset[str]) -> None:
+    try:
+        _write(file, meters)
+    except OSError as error:
+        if not is_disk_trouble(error):
+            raise
+        log.error(
+            "the new meters cannot be remembered for the recovery store",
+            file=str(file),
+            error=error.strerror,
+            remedy="free space on the disk or make it writable, and start again before you take a meter out of the configuration",
+        )
 
 
 def _write(file: Path, meters: frozenset[str]) -> None:

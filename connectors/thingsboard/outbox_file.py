@@ -50,17 +50,14 @@ class OutboxFile:
         return (found.st_dev, found.st_ino) != self._inode
 
     def write(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
-        """What `work` returns, done in one transaction."""
+        """What `work` returns, done in one transaction; on a full disk once more if the write-ahead log gives back some room."""
         with storage_errors(self.path):
-            while_locked(self.path, lambda: self._writer.execute("BEGIN IMMEDIATE"))
             try:
-                result = work(self._writer)
-                self._writer.execute("COMMIT")
-            except BaseException:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                raise
-            return result
+                return self._transaction(work)
+            except sqlite3.OperationalError as error:
+                if "disk is full" not in str(error) or not self._gives_back_room():
+                    raise
+            return self._transaction(work)
 
     def read(self, look: Callable[[sqlite3.Connection], _Result]) -> _Result:
         """What `look` returns; it sees what was committed."""
@@ -72,6 +69,24 @@ class OutboxFile:
         with storage_errors(self.path):
             self._reader.close()
             self._writer.close()
+
+    def _transaction(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        while_locked(self.path, lambda: self._writer.execute("BEGIN IMMEDIATE"))
+        try:
+            result = work(self._writer)
+            self._writer.execute("COMMIT")
+        except BaseException:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            raise
+        return result
+
+    def _gives_back_room(self) -> bool:
+        try:
+            busy, _frames, _moved = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error:
+            return False
+        return not busy
 
     def abandon(self) -> None:
         """Close both connections of a damaged file, whatever they say."""

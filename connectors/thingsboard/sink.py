@@ -171,7 +171,8 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
             if not may_heal(error, self._path):
                 raise
             self._open_at = time.monotonic() + OPEN_AGAIN
-            self._trouble.disk(f"{error.what}; nothing is delivered, readings wait in memory", error.remedy)
+            remedy = "free space on the disk of state_dir, or check it and mount it writable again"
+            self._trouble.disk(f"{error.what}; nothing is delivered, readings wait in memory", remedy)
             return
         self._intake.open(self._opened.outbox)
         log.info("outbox opened", waiting=self._opened.outbox.depth)
