@@ -20,14 +20,12 @@ from __future__ import annotations
 import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
-from typing import Literal
 
 from connectors.thingsboard.backlog_window import BacklogWindow
 from connectors.thingsboard.limits import Lane, Pacer
 from connectors.thingsboard.outbox import Outbox, Pending
+from connectors.thingsboard.packet import Group, Groups, Packet, Track, group_of
 from connectors.thingsboard.payload import (
     CONNECT_TOPIC,
     Api,
@@ -39,7 +37,6 @@ from connectors.thingsboard.payload import (
     how_many_fit,
     named,
     packet_overhead,
-    publish_header,
     topic,
 )
 from connectors.thingsboard.stretch import Downwards, Order, Skipped, Upwards
@@ -59,32 +56,6 @@ SPARE = 0.25
 
 MOST_BEHIND = 20_000
 """Live records that wait, above which they are backlog."""
-
-Track = Literal["attributes", "live", "backlog"]
-Group = tuple[str, str, Kind]
-Groups = OrderedDict[Group, deque[Pending]]
-
-
-@dataclass(frozen=True)
-class Packet:
-    """One PUBLISH. Without records it announces a device. `points` is the number of values, as rate limits count."""
-
-    topic: str
-    payload: bytes
-    device: str
-    pending: tuple[Pending, ...]
-    points: int
-    track: Track = "live"
-
-    @cached_property
-    def ids(self) -> tuple[int, ...]:
-        """The row ids of its records."""
-        return tuple(entry.id for entry in self.pending)
-
-    @property
-    def size(self) -> int:
-        """Bytes of the whole MQTT packet."""
-        return publish_header(self.topic) + len(self.payload)
 
 
 class Dispatch:
@@ -301,7 +272,7 @@ class Dispatch:
             self._window.sent(packet.ids, packet.size, self._now)
         self._turn = 0 if packet.track == "backlog" else self._turn + (packet.track == "live")
         groups = self._queues[packet.track][lane]
-        group = _group(packet.pending[0])
+        group = group_of(packet.pending[0])
         waiting = groups[group]
         for _ in packet.pending:
             waiting.popleft()
@@ -328,7 +299,7 @@ class Dispatch:
             return None
         if lane == "devices" and device not in self._announced:
             self._announce(device)
-            packet = self._packet(_group(entry), lane, "live")
+            packet = self._packet(group_of(entry), lane, "live")
         else:
             self._back.popleft()
             self._alone = True
@@ -415,7 +386,7 @@ class Dispatch:
             return None
         device = entry.record.device
         groups = self._announcing[device][track] if device in self._announcing else self._queues[track][self._lane(device)]
-        return groups.setdefault(_group(entry), deque())
+        return groups.setdefault(group_of(entry), deque())
 
     def _resume(self, device: str) -> None:
         for track, groups in self._announcing.pop(device, {}).items():
@@ -424,7 +395,3 @@ class Dispatch:
 
 def _empty_queues() -> dict[Lane, Groups]:
     return {"own": OrderedDict(), "devices": OrderedDict()}
-
-
-def _group(entry: Pending) -> Group:
-    return entry.record.device, entry.record.meter, entry.record.kind

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.thingsboard.backlog_window import LEAST, MOST, SLOW, START, BacklogWindow
-from connectors.thingsboard.dispatch import BACKLOG_TURN, MOST_BEHIND, Dispatch, Packet
+from connectors.thingsboard.dispatch import BACKLOG_TURN, MOST_BEHIND, Dispatch
 from connectors.thingsboard.limits import Limits, Rates
 from connectors.thingsboard.outbox import Outbox
+from connectors.thingsboard.packet import Packet
 from connectors.thingsboard.payload import Kind, Record, encode_record, encode_values
 from connectors.thingsboard.stretch import Order
 from tests.unit.test_thingsboard_dispatch import Server, record, timestamps
