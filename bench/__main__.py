@@ -10,13 +10,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import line, reading
+from bench import line, outage, reading
+from bench.broker import PROGRAM
 from bench.measure import Row, spread
 
 
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="Pairs of runs per row.")] = 5,
     line_seconds: Annotated[float, typer.Option(min=10, help="How long the shared line is watched.")] = 60.0,
+    backlog: Annotated[int, typer.Option(min=1_000, help="Readings that wait and are drained.")] = 300_000,
 ) -> None:
     """Measure this project against its rivals, side by side on this machine, as ratios with their spread."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
@@ -24,6 +26,11 @@ def main(
     console = Console(width=160)
     for row in reading.rows(rounds):
         _add(table, row)
+    if PROGRAM is None:
+        typer.echo("mosquitto is not installed: the row about draining is left out", err=True)
+    else:
+        for row in outage.rows(rounds, backlog):
+            _add(table, row)
     console.print(table)
     console.print("\n".join(line.measure(line_seconds).explained()), highlight=False)
 

@@ -199,6 +199,23 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Dropped:
+    """Readings of one meter that were given up before ThingsBoard had them, because the outbox could not hold them.
+
+    `readings` counts values, `oldest` and `newest` span their `ts`, `at` is when they were dropped and `reason` why.
+    `intervals` are the exact `ts` of those that came from the load profile, which the meter can be asked for again.
+    """
+
+    meter: str
+    readings: int
+    oldest: datetime
+    newest: datetime
+    at: datetime
+    reason: str
+    intervals: tuple[datetime, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class HealthReport:
     """What happened to one meter (or to all, `meter` = FLEET) in the window [start, end).
 
@@ -287,4 +304,4 @@ class Alert:
         return self.subject
 
 
-Message = Union[Cycle, Reading, Rejection, Receipt, HealthReport, Alert]
+Message = Union[Cycle, Reading, Rejection, Receipt, Dropped, HealthReport, Alert]

@@ -29,7 +29,7 @@ def rows_of(message: Message) -> Iterator[tuple[str, Row]]:
         yield "receipts", (message.meter, *times, message.readings, len(message.poll_timestamps), message.delay)
     elif isinstance(message, HealthReport):
         yield "reports", _report_row(message)
-    else:
+    elif isinstance(message, Alert):
         yield "alerts", _alert_row(message)
 
 

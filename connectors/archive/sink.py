@@ -7,7 +7,9 @@ transaction (milliseconds; there is no fsync per commit).
 The archive is a record, not the way to ThingsBoard: it must not stop the flow. When the disk is full or the file is locked,
 messages wait in memory (the newest 100,000, older ones are dropped and counted), writing is tried again every few
 seconds, and the log says once that it began and once that it is over. What waits is lost if the process ends before.
-Only a file that cannot be used at start is an error that ends the flow.
+A damaged file is moved aside and what can be read of it goes into a new one; a file that was deleted is made anew, empty,
+since whoever deletes an archive may need the room. Only what will not heal by itself (a directory in its place, no right to
+write, a newer version) is an error that ends the flow at its start.
 """
 
 from __future__ import annotations
@@ -27,8 +29,11 @@ from bytewax.operators import KeyedStream
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from pydantic import Field
 
+from connectors.archive.salvage import replace_damaged
 from connectors.archive.schema import FILE_NAME
 from connectors.archive.store import ArchiveStore
+from connectors.disk import inode_of, is_damage, may_heal
+from model.errors import StorageError
 from model.messages import Alert, Cycle, HealthReport, Message, Reading, Receipt, Rejection
 from model.node import BuildContext, NodeType, Ports
 from model.opening import Opening, merge_after_opening
@@ -63,10 +68,19 @@ class ArchivePartition(StatefulSinkPartition[Item, None]):
         self._path = path
         self._wall = wall
         self._monotonic = monotonic
-        self._store = ArchiveStore(path, keep, self._now_ms())
+        self._keep = keep
+        self._store: ArchiveStore | None = None
+        self._inode: tuple[int, int] | None = None
+        self._damage: Exception | None = None
         self._waiting: deque[Message] = deque()
         self._dropped = 0
         self._retry_at: float | None = None
+        try:
+            self._open()
+        except StorageError as error:
+            if not may_heal(error, path):
+                raise
+            self._refused(error)
 
     def write_batch(self, values: list[Item]) -> None:
         """Write the batch, or let it wait if the disk refuses."""
@@ -89,22 +103,68 @@ class ArchivePartition(StatefulSinkPartition[Item, None]):
             log.exception("archive could not be written at its close", file=str(self._path))
         if self._waiting:
             log.error("archive is closed with messages unwritten", file=str(self._path), lost=len(self._waiting) + self._dropped)
-        self._store.close()
+        if self._store is not None:
+            self._store.close()
 
     def _flush(self) -> None:
         try:
+            store = self._usable()
             while self._waiting:
                 chunk = list(islice(self._waiting, _CHUNK))
-                self._store.write(chunk)
+                store.write(chunk)
                 for _ in chunk:
                     self._waiting.popleft()
-            self._store.delete_old(self._now_ms())
-        except sqlite3.Error as error:
+            store.delete_old(self._now_ms())
+        except (sqlite3.Error, StorageError) as error:
+            if is_damage(error) and self._store is not None:
+                self._store.close()
+                self._store = None
+                self._damage = error  # replaced at the next attempt
             self._refused(error)
         else:
             self._accepted()
 
-    def _refused(self, error: sqlite3.Error) -> None:
+    def _usable(self) -> ArchiveStore:
+        """The store, opened again where it has to be."""
+        if self._store is not None and inode_of(self._path) != self._inode:
+            log.error(
+                "the archive was deleted or replaced while it was in use; a new one is made",
+                file=str(self._path),
+                remedy="stop the pipeline before you move its archive, and set `keep` to what the disk holds",
+            )
+            self._store.close()
+            self._store = None
+        return self._open() if self._store is None else self._store
+
+    def _open(self) -> ArchiveStore:
+        """Open the file; one that is damaged is replaced first."""
+        if self._damage is not None:
+            self._replace(self._damage)
+            self._damage = None
+        try:
+            store = ArchiveStore(self._path, self._keep, self._now_ms())
+            store.check()
+        except (StorageError, sqlite3.Error) as error:
+            if not is_damage(error if isinstance(error, sqlite3.Error) else error.__cause__):
+                raise
+            self._replace(error)
+            store = ArchiveStore(self._path, self._keep, self._now_ms())
+        self._store, self._inode = store, inode_of(self._path)
+        return store
+
+    def _replace(self, error: Exception) -> None:
+        salvaged = replace_damaged(self._path, self._now_ms())
+        log.error(
+            "the archive is damaged; it was moved aside and a new one made of what can be read",
+            file=str(self._path),
+            error=str(error),
+            moved_to=str(salvaged.aside),
+            rows=salvaged.rows,
+            incomplete=", ".join(salvaged.incomplete) or None,
+            remedy="check the disk; what could not be read may be recovered from the moved file with sqlite3 .recover, else delete it",
+        )
+
+    def _refused(self, error: Exception) -> None:
         if self._retry_at is None:
             log.error(
                 "archive cannot be written, messages wait in memory",

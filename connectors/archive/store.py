@@ -11,7 +11,7 @@ import structlog
 from connectors.archive.database import open_writer, transaction
 from connectors.archive.retention import Retention
 from connectors.archive.rows import Row, rows_of
-from connectors.archive.schema import VERSION, migrate, version_of
+from connectors.archive.schema import SERIES, VERSION, migrate, version_of
 from model.errors import StorageError
 from model.messages import Message
 
@@ -58,6 +58,14 @@ class ArchiveStore:
         :raises sqlite3.Error: nothing was deleted.
         """
         return self._retention.slice(now_ms)
+
+    def check(self) -> None:
+        """Look at the head of every table, so that gross damage shows at the start.
+
+        :raises sqlite3.Error: the file is damaged.
+        """
+        for series in SERIES:
+            self._database.execute(f"SELECT * FROM {series.table} LIMIT 1").fetchone()  # noqa: S608 - a name of our schema
 
     def close(self) -> None:
         """Close the file; never raises."""

@@ -16,7 +16,7 @@ from datetime import datetime
 import structlog
 
 from connectors.thingsboard.connection import Accepted, Acknowledged, Connection, Ended, Event, Received
-from connectors.thingsboard.dispatch import Dispatch, Packet
+from connectors.thingsboard.dispatch import Dispatch
 from connectors.thingsboard.ending import (
     ACK_TIMEOUT,
     CONNECTION_LOST,
@@ -41,6 +41,7 @@ from connectors.thingsboard.limits import (
     parse_limits,
 )
 from connectors.thingsboard.outbox import Outbox, Pending
+from connectors.thingsboard.packet import Packet
 from connectors.thingsboard.payload import named
 from connectors.thingsboard.trouble import Trouble
 from connectors.thingsboard.wake import Wake

@@ -1,4 +1,4 @@
-"""Reads, from any process of the host, what became of records: receipts, refusals and session alerts in the outbox file."""
+"""Reads, from any process of the host, what became of records: receipts, refusals, losses and alerts in the outbox file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Any
 
 import structlog
 
+from connectors.disk import inode_of
 from connectors.thingsboard.outbox_schema import VERSION, open_reader
 from connectors.thingsboard.payload import original_text
-from model.messages import Alert, Origin, Reading, Receipt, Rejection, Severity
+from model.messages import Alert, Dropped, Origin, Reading, Receipt, Rejection, Severity
 from model.timestamps import from_ms
 
 RULE = "thingsboard"
@@ -36,6 +37,7 @@ MOST_ROWS = 1000
 _TABLES = {
     "receipts": "meter, readings, oldest, newest, acknowledged, delay, polls",
     "dead_letter": "meter, origin, ts, read_at, payload, code, reason",
+    "dropped": "meter, readings, oldest, newest, dropped, reason, profile",
     "alerts": "kind, subject, severity, raised, ts, evidence, remedy",
 }
 _ORIGINS = frozenset(origin.value for origin in Origin)
@@ -51,6 +53,7 @@ class News:
 
     receipts: list[Receipt] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
 
 
@@ -65,10 +68,11 @@ class Journal:
     def __init__(self, path: Path, cursor: Cursor | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._database: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
         self._failed_looks = 0
         self._clock = clock
         self._warn_at: float | None = clock() + MISSING
-        self.cursor: Cursor = dict(cursor) if cursor is not None else {"version": 1, "outbox": None, **dict.fromkeys(_TABLES, 0)}
+        self.cursor: Cursor = {"version": 1, "outbox": None, **dict.fromkeys(_TABLES, 0), **(cursor or {})}
         if cursor is None:
             self._read(self._move_to_end)
 
@@ -101,10 +105,13 @@ class Journal:
         return news
 
     def _open(self) -> sqlite3.Connection | None:
+        if self._database is not None and inode_of(self._path) != self._inode:
+            self.close()  # another file has taken its place
         if self._database is None:
             if not self._path.exists():
                 self._warn_if_missing_long()
                 return None
+            inode = inode_of(self._path)
             database = open_reader(self._path)
             try:
                 version = database.execute("PRAGMA user_version").fetchone()[0]
@@ -114,7 +121,7 @@ class Journal:
             if version != VERSION:
                 database.close()  # being created right now; a file of another version stops the sink, which says so
                 return None
-            self._database = database
+            self._database, self._inode = database, inode
         return self._database
 
     def _warn_if_missing_long(self) -> None:
@@ -138,6 +145,7 @@ class Journal:
         return News(
             [_receipt(row) for row in self._rows(database, "receipts")],
             [rejection for row in self._rows(database, "dead_letter") for rejection in _rejections(row)],
+            [_dropped(row) for row in self._rows(database, "dropped")],
             [_alert(row) for row in self._rows(database, "alerts")],
         )
 
@@ -177,6 +185,12 @@ def _rejections(row: Sequence[Any]) -> list[Rejection]:
         kept = original_text(value) if isinstance(value, str) else value
         rejections.append(Rejection(Reading(meter, key, kept, None, from_ms(ts), Origin(origin), from_ms(read_at)), RULE, evidence))
     return rejections
+
+
+def _dropped(row: Sequence[Any]) -> Dropped:
+    meter, readings, oldest, newest, dropped, reason, profile = row
+    intervals = tuple(from_ms(ts) for ts in json.loads(profile))
+    return Dropped(meter, readings, from_ms(oldest), from_ms(newest), from_ms(dropped), reason, intervals)
 
 
 def _alert(row: Sequence[Any]) -> Alert:

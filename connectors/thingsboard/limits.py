@@ -119,11 +119,14 @@ class Bucket:
         """The most that can be taken at once; None for no limit."""
         return int(min(capacity for capacity, _ in self._rates)) if self._rates else None
 
-    def wait(self, count: int = 1) -> float:
-        """Seconds until `count` can be taken; 0.0 when they can be taken now. More than the capacity counts as the capacity."""
+    def wait(self, count: int = 1, spare: float = 0.0) -> float:
+        """Seconds until `count` can be taken so that `spare` (a share of the capacity) is left; 0.0 when they can be taken now.
+
+        More than the capacity counts as the capacity.
+        """
         self._fill()
         waits = (
-            (min(count, capacity) - tokens) * seconds / capacity
+            (min(count + spare * capacity, capacity) - tokens) * seconds / capacity
             for (capacity, seconds), tokens in zip(self._rates, self._tokens, strict=True)
         )
         longest = max(waits, default=0.0)
@@ -156,11 +159,11 @@ class Sender:
         """The most values one message may have; None for no limit."""
         return self._points.capacity
 
-    def wait(self, points: int) -> float:
-        """Seconds until a message with so many values (0 for a plain one) may be sent."""
+    def wait(self, points: int, spare: float = 0.0) -> float:
+        """Seconds until a message with so many values (0 for a plain one) may be sent with a share of the limits left."""
         if points == 0:
-            return self._messages.wait()
-        return max(self._telemetry.wait(), self._points.wait(points))
+            return self._messages.wait(spare=spare)
+        return max(self._telemetry.wait(spare=spare), self._points.wait(points, spare))
 
     def take(self, points: int) -> None:
         """Count a message."""

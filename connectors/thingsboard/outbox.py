@@ -1,35 +1,66 @@
 """The durable outbox: what has been read and not yet been acknowledged by ThingsBoard waits here, on disk.
 
-A record enters by `append`, which returns when it is on the disk, and leaves in one of two ways: `done` when its
-acknowledgement arrived, `dead` when the server will never take it. Both happen in one transaction with their trace (a
-receipt, a dead letter), so a crash at any point loses nothing: at worst a record is sent a second time, which
-ThingsBoard overwrites. One connection writes, guarded by a lock; another one reads.
+A record enters by `append`, which returns when it is on the disk, and leaves in one of three ways: `done` when its
+acknowledgement arrived, `dead` when the server will never take it, dropped when the outbox is full or it is too old. Each
+happens in one transaction with its trace (a receipt, a dead letter, a loss), so a crash at any point loses nothing: at worst
+a record is sent a second time, which ThingsBoard overwrites. One connection writes, guarded by a lock; another one reads.
+
+What waits is bounded (`Bounds`). When a bound is reached, the policy decides: `drop-oldest` makes room by dropping what has
+waited longest, `drop-newest` drops what comes, `block` takes nothing (`OutboxFull`) until there is room. Whatever is dropped
+is counted, logged, alarmed once, and told to `receipts-in` by meter and time. A record that was on its way when it was
+dropped may still be acknowledged; then it is in both accounts.
+
+A file that turns out damaged or deleted while it is used is replaced by a new one with everything that can be read; see
+`outbox_file`.
 """
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from connectors.thingsboard.outbox_schema import open_reader, open_writer, storage_errors, while_locked
+from connectors.thingsboard.bounds import UNBOUNDED, Bounds, Load, load_of
+from connectors.thingsboard.bulletin import bulletin_of
+from connectors.thingsboard.outbox_file import OutboxFile, replace_damaged
+from connectors.thingsboard.outbox_rows import (
+    COLUMNS,
+    LOAD,
+    Losses,
+    delete,
+    drop_oldest,
+    drop_too_old,
+    insert,
+    insert_alert,
+    note_losses,
+    receipt_row,
+    record_of,
+    standing_alerts,
+)
+from connectors.thingsboard.outbox_schema import DamagedError
+from connectors.thingsboard.outbox_trouble import DISK, FILE, FULL, OutboxTrouble
 from connectors.thingsboard.payload import Kind, Record
+from model.errors import StorageError
 from model.messages import Alert, Receipt
-from model.timestamps import to_ms
 
 PRUNE_EVERY = 60.0
 """Seconds between two looks for what is too old."""
 
 KEEP_DEAD = 90 * 86_400.0
-"""Seconds that dead letters are kept for a person to look at."""
+"""Seconds that dead letters, and the traces of what was dropped, are kept."""
 
-_COLUMNS = "device, meter, kind, ts, payload, origin, readings, read_at, points"
+LOOK_EVERY = 1.0
+"""Seconds between two looks whether the file is still there."""
+
+_Result = TypeVar("_Result")
+
+
+class OutboxFull(Exception):
+    """A bound is reached and the policy is to block."""
 
 
 @dataclass(frozen=True)
@@ -55,101 +86,158 @@ class Outbox:
     :arg path: the SQLite file; created with its directory where missing.
     :arg keep_receipts: seconds after which receipts and session alerts are forgotten.
     :arg clock: wall clock, seconds since 1970; decides what is too old.
+    :arg bounds: how much may wait.
+    :arg trouble: told what is wrong; one of its own where left out.
     :raises StorageError: by every method, when the file cannot be used.
     """
 
-    def __init__(self, path: Path, keep_receipts: float = 86_400.0, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path,
+        keep_receipts: float = 86_400.0,
+        clock: Callable[[], float] = time.time,
+        bounds: Bounds = UNBOUNDED,
+        trouble: OutboxTrouble | None = None,
+    ) -> None:
         self._path = path
         self._keep_receipts = keep_receipts
         self._clock = clock
+        self._bounds = bounds
         self._pruned = clock()
-        self._writing = threading.Lock()
+        self._looked = time.monotonic()
+        self._writing = threading.RLock()
         self._reading = threading.Lock()
-        with storage_errors(path):
-            self._writer = open_writer(path)
-            try:
-                self._reader = open_reader(path)
-                depth, newest = self._reader.execute("SELECT count(*), max(id) FROM records").fetchone()
-                self._depth, self._newest = int(depth), int(newest or 0)
-                self._devices = {row[0]: row[1:] for row in self._reader.execute("SELECT name, type, tags FROM devices")}
-            except BaseException:
-                self._writer.close()
-                raise
+        self._bulletin = bulletin_of(path)
+        self.trouble = OutboxTrouble(self._bulletin.post, clock) if trouble is None else trouble
+        self._load, self._newest = Load(), 0
+        self._devices: dict[str, tuple[str, bytes]] = {}
+        try:
+            self._file = OutboxFile(path)
+            self._count()
+        except DamagedError as error:
+            self._replace_damaged(error)
+        self._publish()
 
     def append(self, records: Sequence[Record], devices: Iterable[Device] = ()) -> None:
-        """Keep records; they are on the disk when this returns.
+        """Keep records; they are on the disk when this returns, as far as the bounds and their policy allow.
 
         A device whose tags differ from what was known gets a record with its attributes as well.
+
+        :raises OutboxFull: when a bound is reached and the policy is to block; nothing was kept.
         """
         with self._writing:
+            if self._bounds.policy == "block" and self._bounds.reached(self._load):
+                self._prune()
+                raise OutboxFull
+            self.append_beyond_bounds(records, devices, self._bounds)
+
+    def append_beyond_bounds(self, records: Sequence[Record], devices: Iterable[Device] = (), bounds: Bounds = UNBOUNDED) -> None:
+        """Keep records whatever `append` would say: for the moment before the process ends."""
+        with self._writing:
+            self._prune()
             changed = {device.name: device for device in devices if self._differs(device)}
             if not records and not changed:
                 return
+            tags = [device.tags for name, device in changed.items() if device.tags is not None and device.tags.payload != self._tags(name)]
             known = {
                 name: (device.type, self._tags(name) if device.tags is None else device.tags.payload) for name, device in changed.items()
             }
-            tags = [device.tags for name, device in changed.items() if device.tags is not None and device.tags.payload != self._tags(name)]
-            with self._transaction() as database:
+
+            def work(database: sqlite3.Connection) -> tuple[int, Losses]:
                 rows = [(name, *facts) for name, facts in known.items()]
                 database.executemany("INSERT OR REPLACE INTO devices VALUES (?, ?, ?)", rows)
-                newest = _insert(database, [*tags, *records])
+                return self._add(database, [*tags, *records], bounds)
+
+            newest, losses = self._write(work)
             self._devices.update(known)  # before the records can be seen: their device is announced with its type
-            self._depth += len(tags) + len(records)
+            self._load += load_of([*tags, *records]) - losses.load
             self._newest = newest
+            self._lost(losses)
 
     def done(self, acknowledged: Sequence[tuple[Sequence[int], Receipt | None]]) -> None:
         """Remove acknowledged records and write the receipt of each packet, all in one transaction."""
-        removed = 0
+        columns = "(meter, readings, oldest, newest, acknowledged, delay, polls)"
+        receipts = [receipt_row(receipt) for _, receipt in acknowledged if receipt is not None]
+
+        def work(database: sqlite3.Connection) -> Load:
+            database.executemany(f"INSERT INTO receipts {columns} VALUES (?, ?, ?, ?, ?, ?, ?)", receipts)  # noqa: S608
+            return delete(database, [row_id for ids, _ in acknowledged for row_id in ids])
+
         with self._writing:
-            with self._transaction() as database:
-                for ids, receipt in acknowledged:
-                    removed += _delete(database, ids)
-                    if receipt is not None:
-                        columns = "(meter, readings, oldest, newest, acknowledged, delay, polls)"
-                        database.execute(f"INSERT INTO receipts {columns} VALUES (?, ?, ?, ?, ?, ?, ?)", _receipt_row(receipt))  # noqa: S608
-                self._prune(database)
-            self._depth -= removed
+            self._load -= self._write(work)
+            self._prune()
 
     def divide(self, row_id: int, parts: Sequence[Record]) -> None:
-        """Put several smaller records in the place of one; they queue up at the end."""
+        """Put several smaller records in the place of one; they queue up at the end. Nothing happens if it was dropped."""
+
+        def work(database: sqlite3.Connection) -> tuple[Load, int]:
+            removed = delete(database, [row_id])
+            if not removed.records:
+                return Load(), self._newest
+            return load_of(parts) - removed, insert(database, parts)
+
         with self._writing:
-            with self._transaction() as database:
-                removed = _delete(database, [row_id])
-                newest = _insert(database, parts)
-            self._depth += len(parts) - removed
-            self._newest = newest
+            more, self._newest = self._write(work)
+            self._load += more
 
     def dead(self, ids: Sequence[int], reason: str, code: int | None = None) -> None:
         """Put records aside for good: the server will never take them. `code` is the reason code it gave, if any."""
         died = int(self._clock() * 1000)
-        copy = f"INSERT INTO dead_letter ({_COLUMNS}, code, reason, died) SELECT {_COLUMNS}, ?, ?, ? FROM records WHERE id = ?"  # noqa: S608
+        copy = f"INSERT INTO dead_letter ({COLUMNS}, code, reason, died) SELECT {COLUMNS}, ?, ?, ? FROM records WHERE id = ?"  # noqa: S608
+
+        def work(database: sqlite3.Connection) -> Load:
+            database.executemany(copy, [(code, reason, died, row_id) for row_id in ids])
+            return delete(database, ids)
+
         with self._writing:
-            with self._transaction() as database:
-                database.executemany(copy, [(code, reason, died, row_id) for row_id in ids])
-                removed = _delete(database, ids)
-            self._depth -= removed
+            self._load -= self._write(work)
+
+    def note(self, losses: Losses) -> None:
+        """Leave a trace of what was dropped before it came here, for `receipts-in`."""
+        with self._writing:
+            self._write(lambda database: note_losses(database, losses, self._now_ms()))
 
     def tell(self, alert: Alert) -> None:
-        """Leave an alert of the session for `receipts-in`."""
-        row = (alert.kind, alert.subject, alert.severity.value, alert.raised, to_ms(alert.ts), alert.evidence, alert.remedy)
-        with self._writing, self._transaction() as database:
-            database.execute("INSERT INTO alerts (kind, subject, severity, raised, ts, evidence, remedy) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        """Leave an alert for `receipts-in`; where the file refuses, it waits in the process's `Bulletin`. Never raises."""
+        self._bulletin.post(alert)
+        self._publish()
 
-    def pending(self, after: int, limit: int) -> list[Pending]:
+    def pending(self, after: int, limit: int, upto: int | None = None) -> list[Pending]:
         """The next records behind row id `after`, oldest first; never more than `limit`, so memory stays flat."""
-        query = f"SELECT id, {_COLUMNS} FROM records WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"  # noqa: S608
-        with self._reading, storage_errors(self._path):
-            rows = while_locked(self._path, lambda: self._reader.execute(query, (after, self._newest, limit)).fetchall())
-        return [Pending(row[0], _record(row[1:])) for row in rows]
+        query = f"SELECT id, {COLUMNS} FROM records WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"  # noqa: S608
+        return self._pending(query, (after, self._newest if upto is None else upto, limit))
+
+    def pending_attributes(self, after: int, limit: int, upto: int) -> list[Pending]:
+        """The next attributes behind row id `after`, oldest first, whatever lies between them."""
+        query = f"SELECT id, {COLUMNS} FROM records WHERE kind = '{Kind.ATTRIBUTES.value}' AND id > ? AND id <= ? ORDER BY id LIMIT ?"  # noqa: S608
+        return self._pending(query, (after, upto, limit))
+
+    def pending_before(self, before: int, limit: int) -> list[Pending]:
+        """The last records before row id `before`, newest first."""
+        query = f"SELECT id, {COLUMNS} FROM records WHERE id < ? ORDER BY id DESC LIMIT ?"  # noqa: S608
+        return self._pending(query, (before, limit))
 
     def device_type(self, device: str) -> str:
         """The type a device was given, "default" where it was never told."""
         return str(self._devices.get(device, ("default",))[0])
 
+    def probe(self) -> None:
+        """Write something, to see whether that is possible.
+
+        :raises StorageError: when it is not.
+        """
+        with self._writing:
+            self._write(lambda database: database.execute("UPDATE identity SET outbox = outbox"))
+
     @property
     def depth(self) -> int:
         """How many records wait."""
-        return self._depth
+        return self._load.records
+
+    @property
+    def load(self) -> Load:
+        """How much waits: records, readings, bytes."""
+        return self._load
 
     @property
     def newest(self) -> int:
@@ -158,22 +246,123 @@ class Outbox:
 
     def close(self) -> None:
         """Close the file; the outbox must not be used afterwards."""
-        with self._writing, self._reading, storage_errors(self._path):
-            self._reader.close()
-            self._writer.close()
+        with self._writing, self._reading:
+            self._file.close()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """One transaction of the writer; the caller holds its lock."""
-        with storage_errors(self._path):
-            while_locked(self._path, lambda: self._writer.execute("BEGIN IMMEDIATE"))
-            try:
-                yield self._writer
-                self._writer.execute("COMMIT")
-            except BaseException:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                raise
+    def _add(self, database: sqlite3.Connection, records: Sequence[Record], bounds: Bounds) -> tuple[int, Losses]:
+        """Insert records within `bounds`; what had to go for it."""
+        if bounds.policy == "drop-newest":
+            kept, losses = self._what_fits(records, bounds)
+            newest = insert(database, kept)
+        else:
+            newest = insert(database, records)
+            load = self._load + load_of(records)
+            losses = Losses("")
+            if bounds.policy == "drop-oldest" and not bounds.holds(load):
+                losses = drop_oldest(database, load, bounds.eased())
+        note_losses(database, losses, self._now_ms())
+        return newest, losses
+
+    def _what_fits(self, records: Sequence[Record], bounds: Bounds) -> tuple[Sequence[Record], Losses]:
+        losses = Losses("the outbox is full")
+        load = self._load
+        for count, record in enumerate(records):
+            load += load_of([record])
+            if not bounds.holds(load):
+                for refused in records[count:]:
+                    losses.add(refused, load_of([refused]).size)
+                return records[:count], losses
+        return records, losses
+
+    def _lost(self, losses: Losses) -> None:
+        """The books after something was dropped: the tags of a device must be told again if they were among it."""
+        for device in losses.tags:
+            if device in self._devices:
+                self._devices[device] = (self._devices[device][0], b"")
+        self.trouble.dropped(losses)
+        self.trouble.look(self._bounds.fill(self._load))
+        self._publish()
+
+    def _pending(self, query: str, values: tuple[int, ...]) -> list[Pending]:
+        def look(database: sqlite3.Connection) -> list[Pending]:
+            return [Pending(row[0], record_of(row[1:])) for row in database.execute(query, values)]
+
+        file = self._file
+        try:
+            with self._reading:
+                return self._file.read(look)
+        except DamagedError as error:
+            with self._writing:
+                if self._file is file:
+                    self._replace_damaged(error)
+                with self._reading:
+                    return self._file.read(look)
+
+    def _write(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        """`work` in one transaction; in a new file if the old one turns out to be deleted or damaged. The caller holds the lock."""
+        now = time.monotonic()
+        if now - self._looked >= LOOK_EVERY:
+            self._looked = now
+            if self._file.gone():
+                self._recreate()
+        try:
+            return self._file.write(work)
+        except DamagedError as error:
+            self._replace_damaged(error)
+            return self._file.write(work)
+
+    def _recreate(self) -> None:
+        with self._reading:
+            self._file, found = self._file.recreate()
+            if not found.complete:
+                self._count()
+        self.trouble.file_replaced(
+            f"the outbox {self._path} was deleted or replaced while it was in use; a new one was made: {found}",
+            "find out who deletes files in state_dir; a pipeline that runs needs its outbox",
+        )
+        self._publish()
+
+    def _replace_damaged(self, error: StorageError) -> None:
+        with self._reading:
+            opened: OutboxFile | None = getattr(self, "_file", None)
+            if opened is not None:
+                opened.abandon()
+            replaced = replace_damaged(self._path)
+            self._file = OutboxFile(self._path)
+            self._count()
+        self.trouble.file_replaced(
+            f"{error.what}; it was moved to {replaced.aside} and a new one was made: {replaced.salvaged}",
+            "check the disk; what could not be read may be recovered from the moved file with sqlite3 .recover, else delete it",
+        )
+        self._publish()
+
+    def _count(self) -> None:
+        """What the file holds, counted anew."""
+
+        def look(database: sqlite3.Connection) -> None:
+            self._load = Load(*database.execute(f"SELECT {LOAD} FROM records").fetchone())  # noqa: S608
+            newest = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
+            self._newest = int(newest[0]) if newest else 0
+            self.trouble.resume(standing_alerts(database, (FULL, DISK, FILE)))
+            self._devices = {name: (kind, tags) for name, kind, tags in database.execute("SELECT name, type, tags FROM devices")}
+
+        self._file.read(look)
+
+    def _publish(self) -> None:
+        """Write the alerts that wait in the bulletin into the file, if it lets us."""
+        alerts = self._bulletin.take()
+        if not alerts:
+            return
+
+        def work(database: sqlite3.Connection) -> None:
+            for alert in alerts:
+                insert_alert(database, alert)
+
+        try:
+            with self._writing:
+                self._file.write(work)
+        except StorageError:
+            self._bulletin.post(*alerts)
 
     def _tags(self, device: str) -> bytes:
         known = self._devices.get(device)
@@ -183,38 +372,28 @@ class Outbox:
         known = self._devices.get(device.name)
         return known is None or known[0] != device.type or (device.tags is not None and device.tags.payload != known[1])
 
-    def _prune(self, database: sqlite3.Connection) -> None:
+    def _prune(self) -> None:
+        """Once a minute: forget old receipts, alerts and traces, drop what is too old, look at what is over."""
         now = self._clock()
         if abs(now - self._pruned) < PRUNE_EVERY:
             return
         self._pruned = now
-        oldest = int((now - self._keep_receipts) * 1000)
-        database.execute("DELETE FROM receipts WHERE id IN (SELECT id FROM receipts WHERE acknowledged < ? LIMIT 10000)", (oldest,))
-        database.execute("DELETE FROM alerts WHERE ts < ?", (oldest,))
-        died = int((now - KEEP_DEAD) * 1000)
-        database.execute("DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter WHERE died < ? LIMIT 1000)", (died,))
+        oldest, died = int((now - self._keep_receipts) * 1000), int((now - KEEP_DEAD) * 1000)
 
+        def work(database: sqlite3.Connection) -> Losses:
+            database.execute("DELETE FROM receipts WHERE id IN (SELECT id FROM receipts WHERE acknowledged < ? LIMIT 10000)", (oldest,))
+            database.execute("DELETE FROM alerts WHERE ts < ?", (oldest,))
+            database.execute("DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter WHERE died < ? LIMIT 1000)", (died,))
+            database.execute("DELETE FROM dropped WHERE id IN (SELECT id FROM dropped WHERE dropped < ? LIMIT 10000)", (died,))
+            losses = Losses("")
+            if self._bounds.age < now:
+                losses = drop_too_old(database, int((now - self._bounds.age) * 1000))
+                note_losses(database, losses, self._now_ms())
+            return losses
 
-def _insert(database: sqlite3.Connection, records: Sequence[Record]) -> int:
-    """Add records; returns the highest row id given so far."""
-    rows = [(*astuple(record)[:2], record.kind.value, *astuple(record)[3:]) for record in records]
-    database.executemany(f"INSERT INTO records ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)  # noqa: S608
-    newest = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
-    return int(newest[0]) if newest else 0
+        losses = self._write(work)
+        self._load -= losses.load
+        self._lost(losses)
 
-
-def _delete(database: sqlite3.Connection, ids: Sequence[int]) -> int:
-    if not ids:
-        return 0
-    removed: int = database.executemany("DELETE FROM records WHERE id = ?", [(row_id,) for row_id in ids]).rowcount
-    return removed
-
-
-def _record(row: Sequence[Any]) -> Record:
-    return Record(row[0], row[1], Kind(row[2]), row[3], row[4], row[5], row[6], row[7], row[8])
-
-
-def _receipt_row(receipt: Receipt) -> tuple[Any, ...]:
-    polls = json.dumps([to_ms(ts) for ts in receipt.poll_timestamps])
-    oldest, newest, acknowledged = to_ms(receipt.oldest), to_ms(receipt.newest), to_ms(receipt.acknowledged)
-    return receipt.meter, receipt.readings, oldest, newest, acknowledged, receipt.delay, polls
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)

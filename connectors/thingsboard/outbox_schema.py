@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
 import sqlite3
 import time
@@ -12,18 +13,19 @@ from typing import TypeVar
 
 import structlog
 
+from connectors.disk import is_damage, is_locked
 from model.errors import StorageError
 
 FILE_NAME = "outbox.sqlite"
 
-VERSION = 1
+VERSION = 2
 """Schema version, kept in PRAGMA user_version."""
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait without a word for another process that holds the file (a backup, an operator's shell)."""
 
-BUSY_PATIENCE = 60.0
-"""Seconds to wait for it in all, with a warning, before it is an error."""
+BUSY_PATIENCE = 15.0
+"""Seconds to wait for it in all, with a warning, before it is an error and readings wait in memory."""
 
 BUSY_PAUSE = 0.05
 """Seconds between two attempts."""
@@ -45,6 +47,7 @@ CREATE TABLE records (
     read_at INTEGER NOT NULL,
     points INTEGER NOT NULL
 );
+CREATE INDEX attributes ON records (id) WHERE kind = 'attributes';
 CREATE TABLE devices (name TEXT PRIMARY KEY, type TEXT NOT NULL, tags BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE dead_letter (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -71,6 +74,16 @@ CREATE TABLE receipts (
     delay REAL NOT NULL,
     polls TEXT NOT NULL
 );
+CREATE TABLE dropped (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    meter TEXT NOT NULL,
+    readings INTEGER NOT NULL,
+    oldest INTEGER NOT NULL,
+    newest INTEGER NOT NULL,
+    dropped INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    profile TEXT NOT NULL
+);
 CREATE TABLE alerts (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     kind TEXT NOT NULL,
@@ -83,6 +96,12 @@ CREATE TABLE alerts (
 );
 """
 
+_SINCE_2 = ("INDEX attributes", "TABLE dropped")
+
+
+class DamagedError(StorageError):
+    """The file is no sound outbox: it was overwritten, cut short, or the disk gave back something else than was written."""
+
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
@@ -90,9 +109,13 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StorageError(f"the outbox {path} cannot be used: {error}", _remedy(str(error))) from error
+        kind = DamagedError if is_damage(error) else StorageError
+        raise kind(f"the outbox {path} cannot be used: {error}", _remedy(str(error))) from error
     except OSError as error:
-        raise StorageError(f"the outbox {path} cannot be used: {error.strerror or error}", _remedy("readonly")) from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise StorageError(
+            f"the outbox {path} cannot be used: {error.strerror or error}", _remedy("disk is full" if full else "readonly")
+        ) from error
 
 
 def while_locked(path: Path, attempt: Callable[[], _Result]) -> _Result:
@@ -107,7 +130,7 @@ def while_locked(path: Path, attempt: Callable[[], _Result]) -> _Result:
             return attempt()
         except sqlite3.OperationalError as error:
             waited = time.monotonic() - begun
-            if not _is_locked(str(error)) or waited >= BUSY_PATIENCE:
+            if not is_locked(error) or waited >= BUSY_PATIENCE:
                 raise
             if waited >= BUSY_TIMEOUT and not warned:
                 warned = True
@@ -133,6 +156,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
         if database.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
             raise StorageError(f"the outbox {path} cannot be kept in WAL mode", "put state_dir on a local disk, not on a network share")
         database.execute("PRAGMA synchronous = FULL")
+        database.execute("PRAGMA journal_size_limit = 67108864")
         database.execute("BEGIN IMMEDIATE")
         _create(database, path)
         database.execute("COMMIT")
@@ -151,6 +175,12 @@ def _create(database: sqlite3.Connection, path: Path) -> None:
     version = database.execute("PRAGMA user_version").fetchone()[0]
     if version == VERSION:
         return
+    if version == 1:
+        for statement in _TABLES.split(";"):
+            if any(name in statement for name in _SINCE_2):
+                database.execute(statement)
+        database.execute(f"PRAGMA user_version = {VERSION}")
+        return
     if version != 0 or database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         raise StorageError(
             f"the outbox {path} has schema version {version}, this program knows {VERSION}",
@@ -162,15 +192,11 @@ def _create(database: sqlite3.Connection, path: Path) -> None:
     database.execute(f"PRAGMA user_version = {VERSION}")
 
 
-def _is_locked(message: str) -> bool:
-    return "locked" in message or "busy" in message
-
-
 def _remedy(message: str) -> str:
     if "disk is full" in message or "disk I/O" in message:
         return "free space on the disk of state_dir, or check the disk"
     if "readonly" in message or "unable to open" in message:
-        return "make state_dir and the file one this user can write to"
-    if _is_locked(message):
+        return "check the disk if it turned read-only; otherwise make state_dir and the file one this user can write to"
+    if "locked" in message or "busy" in message:
         return "end the program that holds the file (a database shell, a backup)"
-    return "it was left as it is: move it away to start with an empty outbox, and recover what it holds with sqlite3 .recover"
+    return "look at the file and the disk it is on"

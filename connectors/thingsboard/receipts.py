@@ -1,6 +1,6 @@
 """`receipts-in`: what became of the records that `thingsboard-out` was given, read from its outbox.
 
-Parallelism: none, one partition, in any process of the same host. Guarantee: every acknowledgement, refusal and session
+Parallelism: none, one partition, in any process of the same host. Guarantee: every acknowledgement, refusal, loss and
 alert once, in order; again after a crash for what came behind the last snapshot. Without a snapshot it starts with what
 happens from now on. Snapshot: the last row ids seen. Blocks: nothing; the file is read without waiting for its writer.
 """
@@ -20,9 +20,10 @@ from bytewax.dataflow import Dataflow, operator
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import KeyedStream
 
+from connectors.thingsboard.bulletin import bulletin_of
 from connectors.thingsboard.journal import Cursor, Journal
 from connectors.thingsboard.outbox_schema import FILE_NAME
-from model.messages import Alert, Receipt, Rejection
+from model.messages import Alert, Dropped, Receipt, Rejection
 from model.node import MAIN, BuildContext, NodeType, Ports
 from model.settings.node import NodeSettings
 from model.stop import Stop
@@ -38,7 +39,7 @@ BUSY_WAKE, IDLE_WAKE = 0.2, 0.5
 LAST_LOOKS = 5
 """Looks after a stop was requested, for the receipts of what the other sources read last."""
 
-News = Union[Receipt, Rejection, Alert]
+News = Union[Receipt, Rejection, Dropped, Alert]
 
 
 class ReceiptsPartition(StatefulSourcePartition[tuple[str, News], Cursor]):
@@ -46,6 +47,7 @@ class ReceiptsPartition(StatefulSourcePartition[tuple[str, News], Cursor]):
 
     def __init__(self, path: Path, cursor: Cursor | None, stop: Stop) -> None:
         self._journal = Journal(path, cursor)
+        self._bulletin = bulletin_of(path)
         self._stop = stop
         self._looks_left = LAST_LOOKS
         self._busy = False
@@ -60,7 +62,7 @@ class ReceiptsPartition(StatefulSourcePartition[tuple[str, News], Cursor]):
                 raise StopIteration
             self._looks_left -= 1
         news = self._journal.look()
-        messages: list[News] = [*news.receipts, *news.rejections, *news.alerts]
+        messages: list[News] = [*news.receipts, *news.rejections, *news.dropped, *news.alerts, *self._bulletin.take()]
         self._busy = bool(messages)
         return [(message.meter, message) for message in messages]
 
@@ -104,6 +106,7 @@ class ReceiptsOut:
 
     receipts: KeyedStream[Receipt]
     rejected: KeyedStream[Rejection]
+    dropped: KeyedStream[Dropped]
     alerts: KeyedStream[Alert]
 
 
@@ -114,6 +117,7 @@ def receipts_in(step_id: str, flow: Dataflow, source: ReceiptsSource) -> Receipt
     return ReceiptsOut(
         op.filter("receipts", news, lambda item: isinstance(item[1], Receipt)),
         op.filter("rejected", news, lambda item: isinstance(item[1], Rejection)),
+        op.filter("dropped", news, lambda item: isinstance(item[1], Dropped)),
         op.filter("alerts", news, lambda item: isinstance(item[1], Alert)),
     )
 
@@ -121,15 +125,15 @@ def receipts_in(step_id: str, flow: Dataflow, source: ReceiptsSource) -> Receipt
 def _build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
     source = ReceiptsSource(context.pipeline.state_dir / FILE_NAME, context.stop)
     out = receipts_in(context.node_id, context.flow, source)
-    return {MAIN: out.receipts, "rejected": out.rejected, "alerts": out.alerts}
+    return {MAIN: out.receipts, "rejected": out.rejected, "dropped": out.dropped, "alerts": out.alerts}
 
 
 NODE = NodeType(
     name="receipts-in",
-    summary="Emits what ThingsBoard acknowledged or refused for good, and the alerts of the session.",
+    summary="Emits what ThingsBoard acknowledged or refused for good, what the outbox dropped, and the alerts of both.",
     settings=NodeSettings,
     accepts=(),
-    emits={MAIN: Receipt, "rejected": Rejection, "alerts": Alert},
+    emits={MAIN: Receipt, "rejected": Rejection, "dropped": Dropped, "alerts": Alert},
     example="- id: receipts\n  type: receipts-in\n",
     build=_build,
 )

@@ -29,6 +29,9 @@ from model.timestamps import utc_now
 STOP_MARGIN = 0.2
 """Seconds that a stop waits for the thread beyond what it may spend on delivering."""
 
+STORAGE_PAUSE, MOST_STORAGE_PAUSE = 1.0, 60.0
+"""Seconds before the outbox is tried again after it could not be used; doubles up to the longest."""
+
 log = structlog.get_logger()
 
 
@@ -48,7 +51,7 @@ class Session:
         self._settings, self._address, self._client_id = settings, address, client_id
         self._outbox, self._context = outbox, context
         self._pacer = Pacer(time.monotonic)
-        self._dispatch = Dispatch(outbox, settings.api, self._pacer)
+        self._dispatch = Dispatch(outbox, settings.api, self._pacer, settings.outbox.backlog)
         self._reconnect = Reconnect(settings.reconnect_min, settings.reconnect_max)
         self._trouble = Trouble(outbox.tell, STABLE + settings.reconnect_max, utc_now, time.monotonic)
         self._known = Known()
@@ -57,7 +60,7 @@ class Session:
         self._stop = threading.Event()
         self._wake = Wake()
         self._conversing = False
-        self._failure: StorageError | None = None
+        self._storage_failures = 0
         self._thread = threading.Thread(target=self._run, name="thingsboard-session", daemon=True)
 
     def start(self) -> None:
@@ -65,12 +68,7 @@ class Session:
         self._thread.start()
 
     def notify(self) -> None:
-        """Tell the session that the outbox has something new.
-
-        :raises StorageError: when the session's thread had to give up because the outbox cannot be used any more.
-        """
-        if self._failure is not None:
-            raise self._failure
+        """Tell the session that the outbox has something new."""
         self._wake.set()
 
     def stop(self, drain: float) -> bool:
@@ -95,10 +93,10 @@ class Session:
         while not self._stop.is_set():
             try:
                 pause = self._connect_once()
-            except StorageError as error:
-                self._failure = error
-                log.error("the session ends: " + error.what, remedy=error.remedy)
-                return
+            except StorageError as error:  # nothing can be acknowledged in the outbox: better not to send it
+                self._outbox.trouble.disk(f"{error.what}; nothing is delivered meanwhile", error.remedy)
+                pause = min(STORAGE_PAUSE * 2.0**self._storage_failures, MOST_STORAGE_PAUSE)
+                self._storage_failures = min(self._storage_failures + 1, 10)
             except Exception as error:  # a defect must not end the session silently
                 log.exception("the session failed unexpectedly and connects again")
                 pause = self._after(UNEXPECTED, type(error).__name__, 0.0)
@@ -106,6 +104,8 @@ class Session:
 
     def _connect_once(self) -> float:
         """One connection, from the attempt to its end; returns the seconds to wait before the next."""
+        self._outbox.probe()
+        self._outbox.trouble.disk_is_back("the outbox can be written again")
         connection = Connection(self._settings, self._address, self._client_id, self._context)
         try:
             connection.open()
@@ -118,6 +118,7 @@ class Session:
             farewell = self._converse(connection)
         finally:
             self._conversing = False
+        self._storage_failures = 0
         cause = self._explained(farewell)
         if cause is None:
             return 0.0

@@ -3,7 +3,8 @@
 Parallelism: none; the single partition "thingsboard" owns the only session, wherever the engine places it. Guarantee: at
 least once; `write_batch` returns when the batch is on the disk (fsync), and a record leaves the disk when ThingsBoard has
 acknowledged it. A repeat is harmless, since ThingsBoard overwrites on equal device, key and ts. Snapshot: a version mark
-only, the outbox is the state. Blocks: `write_batch` for one commit; never for the network.
+only, the outbox is the state. Blocks: `write_batch` for one commit, never for the network; with `when_full: block` until
+there is room, see `intake`. A disk that refuses ends nothing: what comes waits in memory.
 
 With `api: device` there is one meter and its device is the session's own; fleet reports are left out there, since the
 meter's own report says the same under the same keys.
@@ -11,8 +12,13 @@ meter's own report says the same under the same keys.
 
 from __future__ import annotations
 
+import math
+import shutil
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Union
 
 import bytewax.operators as op
@@ -21,10 +27,15 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from connectors.disk import may_heal
+from connectors.thingsboard.bounds import Bounds
+from connectors.thingsboard.bulletin import bulletin_of
 from connectors.thingsboard.client_id import client_id
 from connectors.thingsboard.connection import parse_address, tls_context
+from connectors.thingsboard.intake import Intake
 from connectors.thingsboard.outbox import Device, Outbox
 from connectors.thingsboard.outbox_schema import FILE_NAME
+from connectors.thingsboard.outbox_trouble import OutboxTrouble
 from connectors.thingsboard.ownership import Ownership
 from connectors.thingsboard.payload import GATEWAY_ITSELF, Record
 from connectors.thingsboard.records import alert_records, reading_records, report_record, tags_record
@@ -35,12 +46,17 @@ from model.node import BuildContext, NodeType, Ports
 from model.opening import Opening, merge_after_opening
 from model.settings.node import NodeSettings
 from model.settings.pipeline import PipelineSettings
+from model.settings.thingsboard import OutboxSettings
+from model.stop import Stop
 from model.timestamps import to_ms, utc_now
 
 PARTITION = "thingsboard"
 
 DRAIN = 1.5
 """Seconds that a stop may spend on delivering what waits."""
+
+OPEN_AGAIN = 2.0
+"""Seconds between two attempts to open the outbox on a disk that refuses."""
 
 log = structlog.get_logger()
 Snapshot = dict[str, int]
@@ -77,37 +93,46 @@ class Devices:
         return devices
 
 
+@dataclass(frozen=True)
+class Opened:
+    """What there is once the disk lets it be."""
+
+    ownership: Ownership
+    outbox: Outbox
+    session: Session
+
+
 class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
     """The outbox and the session behind it.
 
+    A disk that is full or read-only at the start is no reason to end: items wait in memory, and opening is tried again.
+
     :arg resolve: turns the url into one that can be dialled.
+    :arg stopping: whether the process is to end.
     :raises OwnershipError: when another process on this host has the session or the outbox.
-    :raises StorageError: when state_dir cannot be used.
+    :raises StorageError: when state_dir cannot be used and that will not heal by itself.
     """
 
-    def __init__(self, pipeline: PipelineSettings, resolve: Callable[[str], str]) -> None:
-        settings = pipeline.thingsboard
+    def __init__(self, pipeline: PipelineSettings, resolve: Callable[[str], str], stopping: Callable[[], bool]) -> None:
+        settings = pipeline.thingsboard.outbox
+        self._pipeline, self._resolve = pipeline, resolve
         self._devices = Devices(pipeline)
-        self._fleet_reports = settings.api == "gateway"
-        _make_directory(pipeline)
-        address = parse_address(resolve(settings.url))
-        context = tls_context(settings) if address.tls else None
-        credentials = (settings.username or "", settings.token.get_secret_value())
-        with ExitStack() as undo:
-            self._ownership = undo.enter_context(Ownership(str(address), credentials, pipeline.state_dir))
-            name = client_id(pipeline.state_dir, settings.client_id)
-            self._outbox = Outbox(pipeline.state_dir / FILE_NAME, settings.outbox.keep_receipts)
-            undo.callback(self._outbox.close)
-            self._session = Session(settings, address, name, self._outbox, context)
-            self._session.start()
-            undo.pop_all()
-        log.info("outbox opened", waiting=self._outbox.depth, server=str(address))
+        self._fleet_reports = pipeline.thingsboard.api == "gateway"
+        self._path = pipeline.state_dir / FILE_NAME
+        self._bulletin = bulletin_of(self._path)
+        self._trouble = OutboxTrouble(self._bulletin.post, time.time)
+        self._intake = Intake(self._trouble, settings.memory_readings, settings.when_full, settings.block_at_most, stopping)
+        self._opened: Opened | None = None
+        self._open_at = 0.0
+        self._open()
 
     def write_batch(self, items: list[Item]) -> None:
-        """Keep the items; they are on the disk when this returns.
+        """Keep the items; they are on the disk when this returns, or in memory while the disk refuses.
 
-        :raises StorageError: when they cannot be kept, now or by the session's thread.
+        :raises OwnershipError: when the disk was not usable at the start, and another process owns the session meanwhile.
         """
+        if self._opened is None and time.monotonic() >= self._open_at:
+            self._open()
         readings = [item for item in items if isinstance(item, Reading)]
         records: list[Record] = reading_records(readings, self._devices.name)
         for item in items:
@@ -115,8 +140,9 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
                 records.append(report_record(item, self._devices.name))
             elif isinstance(item, Alert):
                 records += alert_records(item, self._devices.name)
-        self._outbox.append(records, self._devices.of(readings))
-        self._session.notify()
+        self._intake.put(records, self._devices.of(readings))
+        if self._opened is not None:
+            self._opened.session.notify()
 
     def snapshot(self) -> Snapshot:
         """A version mark; the outbox is the state."""
@@ -125,14 +151,60 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
     def close(self) -> None:
         """Deliver what is possible within `DRAIN` seconds if there is a connection, close the outbox, give the locks back; never raises."""
         try:
-            ended = self._session.stop(DRAIN)
-            waiting = self._outbox.depth
+            self._intake.close()
+            if self._opened is None:
+                return
+            self._opened.session.notify()
+            ended = self._opened.session.stop(DRAIN)
+            waiting = self._opened.outbox.depth
             if ended:
-                self._outbox.close()
-                self._ownership.release()
+                self._opened.outbox.close()
+                self._opened.ownership.release()
             log.info("outbox closed", waiting=waiting)
         except Exception:  # close() must not raise: Bytewax would abort the process
             log.exception("the ThingsBoard session did not close cleanly")
+
+    def _open(self) -> None:
+        try:
+            self._opened = self._everything()
+        except StorageError as error:
+            if not may_heal(error, self._path):
+                raise
+            self._open_at = time.monotonic() + OPEN_AGAIN
+            remedy = "free space on the disk of state_dir, or check it and mount it writable again"
+            self._trouble.disk(f"{error.what}; nothing is delivered, readings wait in memory", remedy)
+            return
+        self._intake.open(self._opened.outbox)
+        log.info("outbox opened", waiting=self._opened.outbox.depth)
+        self._look_at_the_room(self._opened.outbox)
+
+    def _look_at_the_room(self, outbox: Outbox) -> None:
+        """A disk that is smaller than the bound fills up before the outbox does; better known before the outage."""
+        bound = self._pipeline.thingsboard.outbox.max_size
+        room = shutil.disk_usage(self._path.parent).free + outbox.load.size
+        if bound > room:
+            log.warning(
+                "the disk has less room than the outbox may take; in a long outage it fills up first",
+                free=f"{room / 1e9:.1f} GB",
+                max_size=f"{bound / 1e9:.1f} GB",
+                remedy="lower thingsboard.outbox.max_size, so that its policy decides, or put state_dir on a larger disk",
+            )
+
+    def _everything(self) -> Opened:
+        settings, state_dir = self._pipeline.thingsboard, self._pipeline.state_dir
+        _make_directory(state_dir)
+        address = parse_address(self._resolve(settings.url))
+        context = tls_context(settings) if address.tls else None
+        credentials = (settings.username or "", settings.token.get_secret_value())
+        with ExitStack() as undo:
+            ownership = undo.enter_context(Ownership(str(address), credentials, state_dir))
+            name = client_id(state_dir, settings.client_id)
+            outbox = Outbox(self._path, settings.outbox.keep_receipts, bounds=_bounds(settings.outbox), trouble=self._trouble)
+            undo.callback(outbox.close)
+            session = Session(settings, address, name, outbox, context)
+            session.start()
+            undo.pop_all()
+        return Opened(ownership, outbox, session)
 
 
 class ThingsBoardSink(FixedPartitionedSink[Item, Snapshot]):
@@ -140,11 +212,13 @@ class ThingsBoardSink(FixedPartitionedSink[Item, Snapshot]):
 
     :arg pipeline: meters, state_dir and the ThingsBoard section.
     :arg resolve: turns the ThingsBoard url into one that can be dialled, in the process that owns the session.
+    :arg stop: ends a wait for room.
     """
 
-    def __init__(self, pipeline: PipelineSettings, resolve: Callable[[str], str]) -> None:
+    def __init__(self, pipeline: PipelineSettings, resolve: Callable[[str], str], stop: Stop) -> None:
         self._pipeline = pipeline
         self._resolve = resolve
+        self._stop = stop
 
     def list_parts(self) -> list[str]:
         """The single partition; every process lists it, one builds it."""
@@ -156,7 +230,7 @@ class ThingsBoardSink(FixedPartitionedSink[Item, Snapshot]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: Snapshot | None) -> ThingsBoardPartition:
         """Open outbox and session."""
-        return ThingsBoardPartition(self._pipeline, self._resolve)
+        return ThingsBoardPartition(self._pipeline, self._resolve, self._stop.requested)
 
 
 @operator
@@ -165,16 +239,20 @@ def thingsboard_out(step_id: str, *ups: KeyedStream[Any], sink: ThingsBoardSink)
     op.output("deliver", merge_after_opening("inputs", *ups), sink)
 
 
-def _make_directory(pipeline: PipelineSettings) -> None:
+def _bounds(settings: OutboxSettings) -> Bounds:
+    return Bounds(settings.max_size or math.inf, settings.max_readings or math.inf, settings.max_age or math.inf, settings.when_full)
+
+
+def _make_directory(state_dir: Path) -> None:
     try:
-        pipeline.state_dir.mkdir(parents=True, exist_ok=True)
+        state_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        what = f"state_dir {pipeline.state_dir} cannot be made: {error.strerror or error}"
+        what = f"state_dir {state_dir} cannot be made: {error.strerror or error}"
         raise StorageError(what, "set state_dir to a directory this user can write to") from error
 
 
 def _build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
-    thingsboard_out(context.node_id, *inputs, sink=ThingsBoardSink(context.pipeline, context.resolve_thingsboard))
+    thingsboard_out(context.node_id, *inputs, sink=ThingsBoardSink(context.pipeline, context.resolve_thingsboard, context.stop))
     return {}
 
 

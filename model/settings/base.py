@@ -12,6 +12,8 @@ from pydantic_core import PydanticKnownError
 
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?$")
 _SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*(kB|MB|GB|TB|B)?$")
+_BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, None: 1}
 _SHORTEST_INTERVAL = 0.1
 """Seconds: a meter needs longer than this for one exchange."""
 
@@ -67,6 +69,31 @@ Duration = Annotated[
     ),
 ]
 """Seconds as float; in YAML a number of seconds or text such as "30s"."""
+
+
+def _parse_size(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticKnownError("int_type")
+    if isinstance(value, str):
+        match = _SIZE.match(value.strip())
+        if match is None:
+            raise ValueError(f"{value!r} is not a size; write a number and a unit, such as 500MB or 4GB")
+        return int(Decimal(match.group(1)) * _BYTES[match.group(2)])
+    return value
+
+
+Size = Annotated[
+    int,
+    BeforeValidator(_parse_size),
+    Field(ge=0),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(kB|MB|GB|TB|B)?$"}],
+            "description": "A size: bytes, or a number with kB, MB, GB or TB (powers of 1,000).",
+        }
+    ),
+]
+"""Bytes as int; in YAML a number of bytes or text such as "4GB"."""
 
 
 def _not_too_short(seconds: float) -> float:

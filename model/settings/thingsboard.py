@@ -8,12 +8,15 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from model.settings.base import Duration, Settings
+from model.settings.base import Duration, Settings, Size
 
 EMBEDDED = "embedded"
 
 LEAST_BATCH = 1_024
 """Bytes: a packet of less hardly holds a device name and one reading."""
+
+LEAST_OUTBOX = 1_000_000
+"""Bytes: less does not hold what one packet takes away."""
 
 
 def _no_truth_value(value: Any) -> Any:
@@ -33,10 +36,54 @@ class OutboxSettings(Settings):
     )
     keep_receipts: Duration = Field(default=86400.0, description="How long acknowledgements are kept for receipts-in.")
 
-    @field_validator("batch_bytes", "keep_receipts", mode="before")
+    max_size: Size = Field(
+        default=4_000_000_000,
+        description="Most bytes on the disk that may wait; 0 for no bound. 4GB hold what 1,000 meters with 20 values a minute give "
+        "in 4 days, or 50 meters in 80 days (about 0.7 kB per meter and cycle).",
+    )
+    max_readings: int = Field(default=0, ge=0, description="Most readings (values) that may wait; 0 for no bound.")
+    max_age: Duration | None = Field(
+        default=None, description="What has waited longer than this since it was read is dropped; left out, nothing is too old."
+    )
+    when_full: Literal["drop-oldest", "drop-newest", "block"] = Field(
+        default="drop-oldest",
+        description="What gives way when max_size or max_readings is reached, or the disk refuses and memory is full: what has waited "
+        "longest, what comes, or neither: then what comes waits in memory, and when that is full the flow stands still. "
+        "What is dropped is counted, alarmed and told by receipts-in on its port `dropped`.",
+    )
+    memory_readings: int = Field(
+        default=100_000,
+        ge=1_000,
+        description="Most readings that wait in memory (100 to 500 bytes each) while the disk is full or read-only, or when_full blocks.",
+    )
+    block_at_most: Duration = Field(
+        default=3600.0,
+        description="With when_full: block, how long the flow may stand still; after that what comes is dropped until there is room again.",
+    )
+    backlog: Literal["oldest-first", "newest-first"] = Field(
+        default="oldest-first",
+        description="In which order what waited is delivered after an outage. What is read meanwhile has a lane of its own either way.",
+    )
+
+    @field_validator("batch_bytes", "max_size", "max_readings", "keep_receipts", "memory_readings", mode="before")
     @classmethod
     def _number(cls, value: Any) -> Any:
         return _no_truth_value(value)
+
+    @field_validator("max_size")
+    @classmethod
+    def _holds_an_outage(cls, size: int) -> int:
+        if 0 < size < LEAST_OUTBOX:
+            raise ValueError(f"an outbox of {size} bytes is too small for an outage; write 1MB or more, or 0 for no bound")
+        return size
+
+    @model_validator(mode="after")
+    def _blocking_drops_nothing(self) -> OutboxSettings:
+        if self.when_full == "block" and self.max_age is not None:
+            raise ValueError("when_full: block drops nothing and max_age drops what is old; remove one of both")
+        if self.when_full == "block" and not self.max_size and not self.max_readings:
+            raise ValueError("when_full: block without a bound never blocks; give max_size or max_readings")
+        return self
 
     @field_validator("batch_bytes")
     @classmethod

@@ -51,7 +51,7 @@ class MosquittoBroker:
     def start(self) -> None:
         """Start and wait until it listens."""
         for _ in range(5):
-            port = self.port or _free_port()
+            port = self.port or free_port()
             self._process = subprocess.Popen(
                 [PROGRAM, "-c", str(self._configuration(port))], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
@@ -131,7 +131,8 @@ class Listener:
         self._subscribed = True
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

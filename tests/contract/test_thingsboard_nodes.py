@@ -40,7 +40,7 @@ DEADLINE = 30.0
 
 
 class Given(DynamicSource[tuple[str, Any]]):
-    """Emits a list on the first worker, then stays silent until the stop."""
+    """Emits a list on the first worker, then stays silent until the stop; a list of lists in so many batches."""
 
     def __init__(self, items: list[Any], stop: Stop) -> None:
         self._items = items
@@ -51,13 +51,13 @@ class Given(DynamicSource[tuple[str, Any]]):
 
         class Partition(StatelessSourcePartition[tuple[str, Any]]):
             def __init__(self) -> None:
-                self._left = [(item.meter, item) for item in items]
+                batches = items if items and isinstance(items[0], list) else [items]
+                self._left = [[(item.meter, item) for item in batch] for batch in batches]
 
             def next_batch(self) -> list[tuple[str, Any]]:
                 if stop.requested() and not self._left:
                     raise StopIteration
-                batch, self._left = self._left, []
-                return batch
+                return self._left.pop(0) if self._left else []
 
             def next_awake(self) -> datetime:
                 return datetime.now(timezone.utc) + timedelta(milliseconds=50)
@@ -128,7 +128,7 @@ def flow_of(pipeline: PipelineSettings, stop: Stop, items: list[Any], ports: dic
 
 
 def new_ports() -> dict[str, Collected]:
-    return {MAIN: Collected(), "rejected": Collected(), "alerts": Collected()}
+    return {MAIN: Collected(), "rejected": Collected(), "dropped": Collected(), "alerts": Collected()}
 
 
 def stop_when(stop: Stop, condition: Any) -> threading.Thread:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -38,3 +40,17 @@ def test_a_damaged_list_is_named_with_a_remedy(tmp_path: Path, content: str) -> 
         remember(file, ["a"])
     assert "state_dir" in str(caught.value.remedy)
     assert file.read_text() == content
+
+
+def test_a_full_disk_does_not_keep_meters_from_being_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "meters.json"
+    remember(file, ["a"])
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("connectors.dlms.state_file.os.fsync", full)
+        assert remember(file, ["b"]) == {"a", "b"}
+    assert remember(file, []) == {"a"}
+    assert remember(file, ["b"]) == {"a", "b"}

@@ -18,6 +18,7 @@ from model.messages import (
     FLEET,
     Alert,
     Cycle,
+    Dropped,
     ErrorKind,
     HealthReport,
     Message,
@@ -44,6 +45,7 @@ MESSAGES: tuple[Message, ...] = (
     Receipt("m1", 5, TS, TS, TS, 0.5),
     HealthReport(FLEET, TS, TS, 1, 1, 0, 0, 1, 5, 0, 5, 1, 0, 5, 0, tuple(float(n) for n in range(100)), TS, None, None),
     Alert("meter-silent", "m1", Severity.WARNING, True, TS, "nothing for 60 s", "look at it"),
+    Dropped("m1", 5, TS, TS, TS, "the outbox is full", (TS,)),
 )
 PIPELINE = PipelineSettings.model_validate(
     {

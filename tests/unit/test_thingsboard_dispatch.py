@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from connectors.thingsboard.dispatch import MOST_LOADED, Dispatch, Packet
+from connectors.thingsboard.dispatch import MOST_LOADED, Dispatch
 from connectors.thingsboard.limits import Limits, Pacer, Rates
 from connectors.thingsboard.outbox import Device, Outbox
+from connectors.thingsboard.packet import Packet
 from connectors.thingsboard.payload import GATEWAY_ITSELF, Kind, Record, encode_record, encode_values
 
 

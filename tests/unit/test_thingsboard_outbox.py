@@ -216,16 +216,6 @@ def test_a_failed_transaction_leaves_nothing_behind(path: Path) -> None:
         assert len(everything(outbox)) == 2
 
 
-@pytest.mark.parametrize("content", [b"not a database, but long enough to be read as one" * 100, b"SQLite format 3\0" + b"\xff" * 4096])
-def test_a_corrupt_file_is_a_storage_error_and_stays_as_it_is(path: Path, content: bytes) -> None:
-    path.parent.mkdir()
-    path.write_bytes(content)
-    with pytest.raises(StorageError, match=r"outbox\.sqlite cannot be used") as caught:
-        Outbox(path)
-    assert caught.value.remedy
-    assert path.read_bytes() == content
-
-
 def test_a_directory_in_its_place_is_a_storage_error(path: Path) -> None:
     path.mkdir(parents=True)
     with pytest.raises(StorageError) as caught:
