@@ -26,9 +26,11 @@ from connectors.thingsboard.ending import (
     NOT_A_GATEWAY,
     PROTOCOL_ERROR,
     PROTOCOL_UNSUPPORTED,
+    QUOTA,
     SERVER_ERROR,
     TOO_LARGE,
     Ending,
+    Exhaustion,
     message_refused,
     said,
 )
@@ -108,6 +110,7 @@ class Known:
 
     limits: Limits = field(default_factory=Limits)
     asked: bool = False
+    exhaustion: Exhaustion = field(default_factory=Exhaustion)
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ class Conversation:
 
     :arg trouble: told when records are acknowledged and when messages are refused.
     :arg listen: seconds to send no record after CONNACK, to see whether the connection ends by itself.
+    :arg proven: whether it is known already that connections end over what is sent.
     :arg clock: monotonic seconds. :arg now: wall clock, aware UTC.
     """
 
@@ -138,6 +142,7 @@ class Conversation:
         clock: Callable[[], float],
         now: Callable[[], datetime],
         listen: float = 0.0,
+        proven: bool = False,
     ) -> None:
         self._connection, self._settings = connection, settings
         self._outbox, self._dispatch, self._pacer, self._known = outbox, dispatch, pacer, known
@@ -148,7 +153,7 @@ class Conversation:
         self._window = settings.inflight
         self._largest_packet = math.inf
         self._connected_at: float | None = None
-        self._listen, self._listen_until = listen, 0.0
+        self._listen, self._listen_until, self._proven = listen, 0.0, proven
         self._data_acknowledged = 0
         self._limits_message: int | None = None
         self._limits_until = 0.0
@@ -241,13 +246,17 @@ class Conversation:
         self._last_ack = self._clock()
         self._named_acknowledged |= named(self._settings.api, sent.packet.device)
         self._data_acknowledged += bool(sent.packet.pending)
-        if event.code < _SUCCESS_BELOW:
-            self._believed.append((self._last_ack, sent.packet))
-        else:
-            self._refused(sent.packet, event.code)
+        if event.code >= _SUCCESS_BELOW:
+            self._refused(sent, event.code)
+            return
+        self._believed.append((self._last_ack, sent.packet))
+        if sent.packet.pending:
+            self._known.exhaustion.passed()
 
-    def _refused(self, packet: Packet, code: int) -> None:
-        now, ending = self._clock(), message_refused(code)
+    def _refused(self, sent: _Sent, code: int) -> None:
+        packet, now, ending = sent.packet, self._clock(), message_refused(code)
+        if ending is QUOTA and packet.pending:
+            ending = self._known.exhaustion.refused(sent.at, now)
         if ending is MALFORMED and packet.pending:
             self._bury(self._dispatch.malformed(packet), MALFORMED, "the server says that it is malformed", code)
             return
@@ -358,7 +367,7 @@ class Conversation:
         if not sent or not self._control_acknowledged or self._connected_at is None:
             return False
         singled_out = self._dispatch.isolating
-        proven = stated or self._settings.protocol == "5" or sent[0].at - self._connected_at >= rhythm.LISTEN
+        proven = self._proven or stated or self._settings.protocol == "5" or sent[0].at - self._connected_at >= rhythm.LISTEN
         if len(sent) == 1 and proven:
             what = ending.explanation if ending.blames_message else "the server closes the connection when it is sent"
             self._bury(self._dispatch.failed(sent[0].packet), MALFORMED, f"{what}, and takes others")

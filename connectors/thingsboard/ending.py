@@ -8,6 +8,7 @@ paho's own "rc 7" only says that the socket closed; it is never "not authorized"
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
 from collections.abc import Mapping
@@ -72,9 +73,14 @@ RATE_LIMITED = Ending(
     "raise the transport rate limits in the tenant profile, read less often, or spread meters over several gateways",
     contested=True,
 )
+LIMIT_REACHED = Ending(
+    "limit-reached",
+    "the server refuses a message because a rate limit or a quota is exhausted",
+    "none yet: what the next messages meet with tells which of the two it is",
+)
 QUOTA = Ending(
     "quota-exceeded",
-    "the server refuses the message: a rate limit, the number of devices or the tenant's API usage is exhausted",
+    "the server takes no more messages: the number of devices, the tenant's API usage or a slow rate limit is exhausted",
     "check API usage, the device limit and the transport rate limits of the tenant profile; readings wait in the outbox",
     _C,
     contested=True,
@@ -228,6 +234,31 @@ def disconnected(code: int) -> Ending:
 def message_refused(code: int) -> Ending:
     """Why PUBACK refused a message (MQTT 5); codes below 0x80 are successes."""
     return PUBACK.get(code, SERVER_ERROR)
+
+
+class Exhaustion:
+    """Tells a rate limit from a quota: ThingsBoard says 0x97 to both, but a rate limit lets something through again soon.
+
+    :arg fresh: seconds after which an earlier refusal has nothing to do with the next one.
+    """
+
+    def __init__(self, fresh: float = 600.0) -> None:
+        self._fresh = fresh
+        self._refused_at = -math.inf
+        self._passed = False
+
+    def passed(self) -> None:
+        """The server took a message with readings."""
+        self._passed = True
+
+    def refused(self, sent: float, now: float) -> Ending:
+        """The server refused a message that was sent at `sent` (monotonic seconds)."""
+        first = now - self._refused_at > self._fresh
+        if not first and sent <= self._refused_at:
+            return LIMIT_REACHED  # was on its way already: says no more than the first
+        ending = LIMIT_REACHED if first else RATE_LIMITED if self._passed else QUOTA
+        self._refused_at, self._passed = now, False
+        return ending
 
 
 _RETURN_CODES = {0x84: 1, 0x85: 2, 0x88: 3, 0x86: 4, 0x87: 5}

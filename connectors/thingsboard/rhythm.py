@@ -73,23 +73,27 @@ class Rhythm:
         self._row: deque[Closure] = deque(maxlen=KEPT)
         self._cause = CONNECTION_LOST
         self._busy = 0
+        self.proven = False
+        """Whether a connection that had listened in peace was closed over what it sent then: what follows is about messages."""
 
     def broken(self) -> None:
         """Something else happened: an ending with a reason, or an attempt that failed."""
         self._row.clear()
-        self._cause, self._busy = CONNECTION_LOST, 0
+        self._cause, self._busy, self.proven = CONNECTION_LOST, 0, False
 
     def closed(self, closure: Closure) -> Ending:
         """The likely cause of the latest closure."""
         self._row.append(closure)
         self._busy = 0 if closure.idle else self._busy + 1
+        fight = self._cause is TAKEN_OVER and self._busy < BELIEVED
+        self.proven = not closure.idle and (self.proven or (closure.listened and not fight))
         self._cause = self._judged(closure)
         return self._cause
 
     @property
     def listening(self) -> bool:
         """Whether the next connection should only listen at first."""
-        return len(self._row) > 1 and self._row[-1].lifetime < SHORT
+        return len(self._row) > 1 and self._row[-1].lifetime < SHORT and not self.proven
 
     def _judged(self, latest: Closure) -> Ending:
         if len(self._row) == KEPT and all(closure.behind_ack for closure in self._row) and not latest.listened:
@@ -100,8 +104,10 @@ class Rhythm:
             return TAKEN_OVER
         if self._cause is TAKEN_OVER and self._busy < BELIEVED:
             return TAKEN_OVER  # a fight that goes on while something happens to be sent
-        if not latest.listened:
+        if not self.proven:
             return CONNECTION_LOST
+        if latest.suspicious:
+            return MALFORMED
         if latest.behind_ack:
             return QUOTA if latest.acknowledged <= 1 else RATE_LIMITED
-        return MALFORMED if latest.suspicious else CONNECTION_LOST
+        return CONNECTION_LOST

@@ -147,6 +147,7 @@ class Session:
             time.monotonic,
             utc_now,
             rhythm.LISTEN if self._rhythm.listening else 0.0,
+            self._rhythm.proven,
         )
         return conversation.run()
 

@@ -15,7 +15,7 @@ import pytest
 from connectors.thingsboard.connection import Accepted, Acknowledged, Ended, Event, Received
 from connectors.thingsboard.conversation import CONNACK_TIMEOUT, Conversation, Farewell, Known, Stopping
 from connectors.thingsboard.dispatch import Dispatch
-from connectors.thingsboard.ending import ACK_TIMEOUT, CONNECTION_LOST, NO_CONNACK, NOT_A_GATEWAY, QUOTA, SHUTTING_DOWN
+from connectors.thingsboard.ending import ACK_TIMEOUT, CONNECTION_LOST, LIMIT_REACHED, NO_CONNACK, NOT_A_GATEWAY, SHUTTING_DOWN
 from connectors.thingsboard.limits import REQUEST_TOPIC, RESPONSE_TOPIC, Pacer
 from connectors.thingsboard.outbox import Outbox
 from connectors.thingsboard.payload import GATEWAY_ITSELF, Kind, Record, encode_record
@@ -189,7 +189,7 @@ def test_a_connection_that_closes_behind_a_refusal_was_closed_for_it(talk: Talk)
             return [Acknowledged(message, 0x97), Ended(CONNECTION_LOST, False)]
         return [Acknowledged(message, 0)]
 
-    assert talk.run(Scripted(refuse)).ending is QUOTA
+    assert talk.run(Scripted(refuse)).ending is LIMIT_REACHED
     assert talk.outbox.depth == 3
 
 

@@ -123,3 +123,13 @@ def test_every_cause_says_what_happened_and_what_to_do() -> None:
 def test_every_code_in_the_tables_exists_in_mqtt_5(table: dict[int, Ending], packet: int) -> None:
     for code in table:
         assert ReasonCode(packet, identifier=code).value == code
+
+
+def test_a_rate_limit_and_a_quota_have_one_code_and_are_told_apart_by_what_follows() -> None:
+    limited = ending.Exhaustion()
+    assert limited.refused(1.0, 1.1) is ending.LIMIT_REACHED
+    assert limited.refused(1.0, 1.2) is ending.LIMIT_REACHED  # was sent before the first refusal
+    limited.passed()
+    assert limited.refused(3.0, 3.1) is ending.RATE_LIMITED
+    assert limited.refused(5.0, 5.1) is ending.QUOTA
+    assert limited.refused(5_000.0, 5_000.1) is ending.LIMIT_REACHED

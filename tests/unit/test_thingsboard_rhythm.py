@@ -36,6 +36,7 @@ LISTENED_IN_VAIN = Closure(1.4, listened=True)
         ([Closure(60.0, 0.001, 900)] * 3, "rate-limited"),
         ([BUSY, BUSY, LISTENED_BUSY], "connection-lost"),
         ([BUSY, BUSY, LISTENED_SUSPICIOUS], "malformed-message"),
+        ([BUSY, BUSY, LISTENED_SUSPICIOUS, Closure(0.1, 0.001, 5, on_the_way=1, suspicious=True)], "malformed-message"),
         ([QUIET, QUIET, LISTENED_BUSY], "taken-over"),
         ([QUIET, QUIET, LISTENED_BEHIND_ACK, LISTENED_BEHIND_ACK], "rate-limited"),
     ],
@@ -65,3 +66,19 @@ def test_after_two_closures_the_next_connection_listens() -> None:
     assert rhythm.listening
     rhythm.closed(HOURS)
     assert not rhythm.listening
+
+
+def test_once_it_is_proven_that_messages_are_the_reason_nothing_listens_until_a_connection_ends_in_peace() -> None:
+    rhythm = Rhythm()
+    for closure in (BUSY, BUSY, LISTENED_BUSY):
+        rhythm.closed(closure)
+    assert (rhythm.proven, rhythm.listening) == (True, False)
+    rhythm.closed(QUIET)
+    assert (rhythm.proven, rhythm.listening) == (False, True)
+
+
+def test_a_busy_closure_in_a_fight_proves_nothing() -> None:
+    rhythm = Rhythm()
+    for closure in (QUIET, QUIET, LISTENED_BUSY):
+        rhythm.closed(closure)
+    assert not rhythm.proven
