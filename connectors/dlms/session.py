@@ -131,6 +131,11 @@ class Session:
         """Requests sent for attributes since the session exists, repetitions included."""
 
     @property
+    def state(self) -> State:
+        """Where the conversation with the meter stands; after a failure, where it was when it failed."""
+        return self._conversation.state
+
+    @property
     def with_list(self) -> bool:
         """Whether the meter's conformance offers GET-with-list on this association."""
         return self._limits is not None and self._limits.with_list
