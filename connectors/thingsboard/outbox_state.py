@@ -56,6 +56,15 @@ def look_into(path: Path) -> OutboxState:
     )
 
 
+def standing_alert(path: Path) -> Alert | None:
+    """The session's alert that was raised and not cleared; None when there is none.
+
+    :raises StorageError: when the file cannot be read.
+    """
+    alert = look_into(path).alert
+    return alert if alert is not None and alert.raised else None
+
+
 def _alert(row: tuple[Any, ...]) -> Alert:
     kind, subject, severity, raised, ts, evidence, remedy = row
     return Alert(kind, subject, Severity(severity), bool(raised), from_ms(ts), evidence, remedy)

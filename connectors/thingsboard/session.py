@@ -25,6 +25,7 @@ from connectors.thingsboard.reconnect import Reconnect, stable
 from connectors.thingsboard.trouble import Incident, Trouble
 from connectors.thingsboard.wake import Wake
 from model.errors import StorageError
+from model.messages import Alert
 from model.settings.thingsboard import ThingsBoardSettings
 from model.timestamps import utc_now
 
@@ -45,10 +46,17 @@ class Session:
     :arg client_id: of this installation.
     :arg outbox: what to send; read and emptied by the session's thread.
     :arg context: for TLS; None for plain TCP.
+    :arg standing: the alert that an earlier run left standing, if any.
     """
 
     def __init__(
-        self, settings: ThingsBoardSettings, address: Address, client_id: str, outbox: Outbox, context: ssl.SSLContext | None = None
+        self,
+        settings: ThingsBoardSettings,
+        address: Address,
+        client_id: str,
+        outbox: Outbox,
+        context: ssl.SSLContext | None = None,
+        standing: Alert | None = None,
     ) -> None:
         self._settings, self._address, self._client_id = settings, address, client_id
         self._outbox, self._context = outbox, context
@@ -57,7 +65,7 @@ class Session:
         self._reconnect = Reconnect(settings.reconnect_min, settings.reconnect_max)
         who = f"client {client_id}, pid {os.getpid()} on host {socket.gethostname()}"
         quiet = stable(settings.reconnect_max) + settings.reconnect_max
-        self._trouble = Trouble(outbox.tell, quiet, utc_now, time.monotonic, who)
+        self._trouble = Trouble(outbox.tell, quiet, utc_now, time.monotonic, who, standing)
         self._known = Known()
         self._rhythm = rhythm.Rhythm(FIGHT[settings.protocol])
         self._was: Ending | None = None

@@ -25,6 +25,7 @@ from connectors.thingsboard.client_id import client_id
 from connectors.thingsboard.connection import parse_address, tls_context
 from connectors.thingsboard.outbox import Device, Outbox
 from connectors.thingsboard.outbox_schema import FILE_NAME
+from connectors.thingsboard.outbox_state import standing_alert
 from connectors.thingsboard.ownership import Ownership
 from connectors.thingsboard.payload import GATEWAY_ITSELF, Record
 from connectors.thingsboard.records import alert_records, reading_records, report_record, tags_record
@@ -98,7 +99,8 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
             name = client_id(pipeline.state_dir, settings.client_id)
             self._outbox = Outbox(pipeline.state_dir / FILE_NAME, settings.outbox.keep_receipts)
             undo.callback(self._outbox.close)
-            self._session = Session(settings, address, name, self._outbox, context)
+            standing = standing_alert(pipeline.state_dir / FILE_NAME)
+            self._session = Session(settings, address, name, self._outbox, context, standing)
             self._session.start()
             undo.pop_all()
         log.info("outbox opened", waiting=self._outbox.depth, server=str(address))

@@ -52,24 +52,31 @@ class Trouble:
     :arg now: wall clock, aware UTC.
     :arg clock: monotonic seconds.
     :arg who: this client, for the evidence: who else is in the fight can then be told apart.
+    :arg standing: an alert that an earlier run raised and did not live to clear.
     """
 
     def __init__(
-        self, tell: Callable[[Alert], None], quiet: float, now: Callable[[], datetime], clock: Callable[[], float], who: str = ""
+        self,
+        tell: Callable[[Alert], None],
+        quiet: float,
+        now: Callable[[], datetime],
+        clock: Callable[[], float],
+        who: str = "",
+        standing: Alert | None = None,
     ) -> None:
         self._tell = tell
         self._quiet = quiet
         self._now = now
         self._clock = clock
         self._who = who
-        self._latest = 0.0
+        self._latest = clock() if standing is not None else 0.0
         self._cause: Ending | None = None
-        self._lasting = False
+        self._lasting = standing is not None
         self._times = 0
         self._failures = 0
         self._moments: deque[tuple[datetime, Incident]] = deque(maxlen=SHOWN)
         self._since: datetime | None = None
-        self._alert: Alert | None = None
+        self._alert = standing
         self._alerted = ""
 
     def happened(self, ending: Ending, incident: Incident) -> None:
@@ -93,11 +100,13 @@ class Trouble:
     def delivered(self) -> None:
         """Messages were acknowledged; the trouble may be over."""
         self._failures = 0
-        if self._cause is None or (self._lasting and self._clock() - self._latest < self._quiet):
+        if self._cause is None and self._alert is None:
             return
-        log.info("thingsboard session: the trouble is over", cause=self._cause.name, times=self._times)
-        evidence = f"messages are acknowledged again; it had happened {_times(self._times)}"
-        self._cause, self._lasting = None, False
+        if self._lasting and self._clock() - self._latest < self._quiet:
+            return
+        log.info("thingsboard session: the trouble is over", cause=None if self._cause is None else self._cause.name, times=self._times)
+        evidence = "messages are acknowledged again" + (f"; it had happened {_times(self._times)}" if self._times else "")
+        self._cause, self._lasting, self._times = None, False, 0
         if self._alert is not None:
             alert, self._alert, self._alerted = self._alert, None, ""
             self._tell(Alert(alert.kind, alert.subject, alert.severity, False, self._now(), evidence, ""))

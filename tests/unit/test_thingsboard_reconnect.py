@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, timezone
 from connectors.thingsboard.ending import CONNECTION_LOST, MALFORMED, SHUTTING_DOWN, TAKEN_OVER, Ending
 from connectors.thingsboard.reconnect import QUICK_LIMIT, STABLE, Reconnect, stable
 from connectors.thingsboard.trouble import REPEATED, Incident, Trouble
-from model.messages import Alert
+from model.messages import Alert, Severity
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -117,3 +117,16 @@ def test_a_dead_letter_is_an_alert_that_lasts() -> None:
 def test_with_short_waits_a_shorter_peace_is_enough() -> None:
     assert stable(120.0) == STABLE
     assert stable(2.0) == 20.0
+
+
+def test_an_alert_of_an_earlier_run_is_cleared_after_peace() -> None:
+    earlier = Alert("session", "thingsboard", Severity.CRITICAL, True, NOW, "taken over", "find it")
+    alerts: list[Alert] = []
+    times = [0.0]
+    trouble = Trouble(alerts.append, 180.0, lambda: NOW, lambda: times[0], standing=earlier)
+    trouble.delivered()
+    assert alerts == []
+    times[0] = 181.0
+    trouble.delivered()
+    trouble.delivered()
+    assert [(alert.kind, alert.subject, alert.raised) for alert in alerts] == [("session", "thingsboard", False)]
