@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -18,7 +19,8 @@ class Rival:
     """
 
     def __init__(self, port: int, protocol: str, pause: tuple[float, float], token: str = "gw-token", client_id: str = "rival") -> None:
-        self.connects = 0
+        self.moments: list[float] = []
+        """When it connected, seconds since 1970."""
         self._port, self._token, self._client_id = port, token, client_id
         self._version = MQTTProtocolVersion.MQTTv5 if protocol == "5" else MQTTProtocolVersion.MQTTv311
         self._pause = pause
@@ -45,7 +47,7 @@ class Rival:
             client.username_pw_set(self._token)
             try:
                 client.connect("127.0.0.1", self._port)
-                self.connects += 1
+                self.moments.append(time.time())
                 client.publish("v1/devices/me/telemetry", '{"rival":1}', qos=1)
                 while client.loop(0.05) == mqtt.MQTT_ERR_SUCCESS and not self._stop.is_set():
                     pass

@@ -25,30 +25,30 @@ HEAD = """# Conflict matrix
 What ends or spoils a session with ThingsBoard, and what the pipeline makes of it. Written by
 `pytest tests/torture/test_conflict_matrix.py --write-tables`: each cause is played against a running session with the waits of
 production (the acknowledgement timeout is 3 s), while a reading comes every 0.25 s. Seconds run from the beginning of the trouble
-to the alert, of a takeover from the second one. Lost counts readings that ThingsBoard had not got after the trouble was over.
+to the alert, of a takeover from the second one. Lost counts readings that the server had not got after the trouble was over.
 
-| cause | MQTT | named | seconds to the alert | readings lost | remedy |
-|---|---|---|---|---|---|
+| cause | server | MQTT | named | seconds to the alert | readings lost | remedy |
+|---|---|---|---|---|---|---|
 """
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
-Rows = dict[tuple[str, str], "Future[Row]"]
+Rows = dict[tuple[str, str, str], "Future[Row]"]
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rows]:
     with ThreadPoolExecutor(len(CONFLICTS) * len(PROTOCOLS)) as pool:
         yield {
-            (conflict.cause, protocol): pool.submit(play, conflict, protocol, tmp_path_factory.mktemp("conflict"))
+            (conflict.cause, conflict.server, protocol): pool.submit(play, conflict, protocol, tmp_path_factory.mktemp("conflict"))
             for conflict in CONFLICTS
             for protocol in PROTOCOLS
         }
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("conflict", CONFLICTS, ids=lambda conflict: conflict.cause.replace(" ", "-"))
+@pytest.mark.parametrize("conflict", CONFLICTS, ids=lambda conflict: f"{conflict.cause}-{conflict.server}".replace(" ", "-"))
 def test_it_is_named_right_and_costs_no_reading(rows: Rows, conflict: Conflict, protocol: str) -> None:
-    row = rows[conflict.cause, protocol].result()
+    row = rows[conflict.cause, conflict.server, protocol].result()
     assert row.named in conflict.names
     assert row.lost == 0
     if row.named == "taken-over":
@@ -65,9 +65,9 @@ def test_the_table_in_the_documentation_is_this_one(rows: Rows, write_tables: bo
 
 
 def line(row: Row) -> str:
-    return f"| {row.cause} | {row.protocol} | {row.named} | {row.seconds:.1f} | {row.lost} | {row.remedy} |\n"
+    return f"| {row.cause} | {row.server} | {row.protocol} | {row.named} | {row.seconds:.1f} | {row.lost} | {row.remedy} |\n"
 
 
 def without_seconds(text: str) -> list[str]:
     cells = [cell.strip() for cell in text.strip().strip("|").split("|")]
-    return cells[:3] + cells[4:]
+    return cells[:4] + cells[5:]
