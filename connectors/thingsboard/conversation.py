@@ -17,6 +17,7 @@ import structlog
 
 from connectors.thingsboard import rhythm
 from connectors.thingsboard.connection import Accepted, Acknowledged, Connection, Ended, Event, Received
+from connectors.thingsboard.delivered import receipt
 from connectors.thingsboard.dispatch import Dispatch, Packet
 from connectors.thingsboard.ending import (
     ACK_TIMEOUT,
@@ -34,6 +35,7 @@ from connectors.thingsboard.ending import (
     message_refused,
     said,
 )
+from connectors.thingsboard.farewell import Farewell
 from connectors.thingsboard.limits import (
     ANSWER_TIMEOUT,
     DEFAULT_PAYLOAD,
@@ -50,7 +52,6 @@ from connectors.thingsboard.payload import named
 from connectors.thingsboard.rhythm import Closure
 from connectors.thingsboard.trouble import Incident, Trouble
 from connectors.thingsboard.wake import Wake
-from model.messages import Origin, Receipt
 from model.settings.thingsboard import ThingsBoardSettings
 from model.timestamps import from_ms
 
@@ -70,26 +71,8 @@ REFUSAL_PAUSE = 1.0
 """Seconds of pause after the first refused message; doubles with each further one up to the longest reconnect wait."""
 
 _SUCCESS_BELOW = 0x80
-_OF_CYCLES = frozenset((Origin.POLL.value, Origin.PUSH.value))
-_READINGS = frozenset(origin.value for origin in Origin)
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Farewell:
-    """How a connection ended: `ending` is None when we ended it; `stated` says whether the server gave the reason, `code` with
-    which reason code of MQTT 5; `closure` what was going on at the end, None when the connection was never accepted."""
-
-    ending: Ending | None
-    stated: bool
-    code: int | None
-    closure: Closure | None
-
-    @property
-    def lifetime(self) -> float:
-        """Seconds from CONNACK to the end, 0.0 without."""
-        return 0.0 if self.closure is None else self.closure.lifetime
 
 
 @dataclass
@@ -283,7 +266,7 @@ class Conversation:
         if not sure:
             return
         acknowledged = self._now()
-        done = [(packet.ids, _receipt(packet.pending, acknowledged)) for packet in sure if packet.pending]
+        done = [(packet.ids, receipt(packet.pending, acknowledged)) for packet in sure if packet.pending]
         if done:
             self._outbox.done(done)
             self._refusals = 0
@@ -410,20 +393,3 @@ class Conversation:
             suspicious=suspicious,
         )
         return Farewell(ending, stated, code, closure)
-
-
-def _receipt(pending: tuple[Pending, ...], acknowledged: datetime) -> Receipt | None:
-    """The receipt for the readings in a packet; None when there are none (reports, alerts, tags)."""
-    records = [entry.record for entry in pending if entry.record.origin in _READINGS]
-    if not records:
-        return None
-    oldest_read = from_ms(min(record.read_at for record in records))
-    return Receipt(
-        meter=records[0].meter,
-        readings=sum(record.readings for record in records),
-        oldest=from_ms(min(record.ts for record in records)),
-        newest=from_ms(max(record.ts for record in records)),
-        acknowledged=acknowledged,
-        delay=max(0.0, (acknowledged - oldest_read).total_seconds()),
-        poll_timestamps=tuple(from_ms(ts) for ts in sorted({record.ts for record in records if record.origin in _OF_CYCLES})),
-    )

@@ -254,7 +254,7 @@ class Dispatch:
         entry = self._back[0]
         device = entry.record.device
         lane = self._lane(device)
-        if device in self._held:
+        if device in self._held or device in self._announcing:
             return None
         if lane == "devices" and device not in self._announced:
             self._announcing[device] = {}

@@ -16,9 +16,10 @@ import structlog
 
 from connectors.thingsboard import rhythm
 from connectors.thingsboard.connection import Address, Connection
-from connectors.thingsboard.conversation import Conversation, Farewell, Known, Stopping
+from connectors.thingsboard.conversation import Conversation, Known, Stopping
 from connectors.thingsboard.dispatch import Dispatch
 from connectors.thingsboard.ending import CONNECTION_LOST, SHUTTING_DOWN, TCP_REFUSED, UNEXPECTED, Ending, not_opened, said
+from connectors.thingsboard.farewell import Farewell
 from connectors.thingsboard.limits import Pacer
 from connectors.thingsboard.outbox import Outbox
 from connectors.thingsboard.reconnect import Reconnect, stable

@@ -115,6 +115,7 @@ def on_two_hosts(tmp_path: Path, protocol: str) -> None:
             wait_for(lambda: not standing(second.archive), "the end of the second one's alert", 90)
             assert second.stop() == [0]
         for running in (first, second):
+            assert [alert.raised for alert in session_alerts(running.archive)] == [True, False]
             assert len(running.archived()) > 20
             assert not [event for event in running.events() if event["level"] == "critical"]
 
@@ -158,9 +159,11 @@ FIGHTS = [Fight(*how) for how in itertools.product(("5", "3.1.1"), ((1.0, 2.0), 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a fight: the alert, seconds from the second takeover to it, dead letters, readings sent and stored."""
+    """What came of a fight: the alert, how many were raised, seconds from the second takeover to it, dead letters, readings sent
+    and stored."""
 
     evidence: str
+    raised: int
     seconds: float
     dead: int
     sent: int
@@ -168,11 +171,12 @@ class Outcome:
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Fight, Future[Outcome]]]:
-    """All fights, fought at once."""
+def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Fight, Future[Outcome]]]:
+    """All fights, fought at once; at full length for two minutes after the alert."""
+    seconds = 120.0 if request.config.getoption("--long") else 0.0
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(len(FIGHTS)) as pool:
         patch.setattr("connectors.thingsboard.reconnect.STABLE_FACTOR", 0.5)
-        yield {fight: pool.submit(fought, fight, tmp_path_factory.mktemp("fight")) for fight in FIGHTS}
+        yield {fight: pool.submit(fought, fight, tmp_path_factory.mktemp("fight"), seconds) for fight in FIGHTS}
 
 
 @pytest.mark.parametrize("fight", FIGHTS, ids=str)
@@ -180,12 +184,13 @@ def test_a_strangers_client_is_named_in_time_and_costs_nothing(outcomes: dict[Fi
     outcome = outcomes[fight].result()
     assert "another client connected" in outcome.evidence
     assert outcome.seconds <= IN_TIME + SLOW_MACHINE
+    assert outcome.raised == 1
     assert outcome.dead == 0
     assert outcome.stored == outcome.sent
 
 
-def fought(fight: Fight, folder: Path) -> Outcome:
-    """One fight, from peace to peace."""
+def fought(fight: Fight, folder: Path, length: float) -> Outcome:
+    """One fight, from peace to peace; it goes on for `length` seconds after the alert."""
     with (
         BackgroundStandIn([Account("gateway", "gw-token", gateway=True)]) as server,
         RunningSession(folder, server.address, protocol=fight.protocol, reconnect_min=1.0, reconnect_max=4.0) as running,
@@ -205,10 +210,13 @@ def fought(fight: Fight, folder: Path) -> Outcome:
         with Rival(server.port, fight.protocol, fight.pause):
             wait_for(lambda: read_on(running.alerts), f"{fight}: the alert", 90)
             ((evidence, ts), *_) = running.rows("alerts", "evidence, ts")
+            end = time.monotonic() + length
+            wait_for(lambda: read_on(lambda: time.monotonic() >= end), f"{fight}: its length", length + 90)
             thrown_out = takeovers(server, f"dlms-tb-{(folder / 'client_id').read_text().strip()}")
         seconds = from_ms(ts).timestamp() - thrown_out[1] if len(thrown_out) > 1 else 0.0
         server.misbehaviour.ack_delay = 0.0
         wait_for(lambda: read_on(lambda: running.alerts()[-1][1] is False), f"{fight}: the end of the alert", 90)
         wait_for(running.empty, f"{fight}: delivery", 90)
         stored = sum(len(server.points(f"M{number}")) for number in range(20))
-        return Outcome(str(evidence), seconds, len(running.rows("dead_letter", "id")), sent, stored)
+        raised = sum(up for _, up in running.alerts())
+        return Outcome(str(evidence), raised, seconds, len(running.rows("dead_letter", "id")), sent, stored)
