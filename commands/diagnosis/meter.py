@@ -18,8 +18,11 @@ from urllib.parse import urlsplit
 from commands.diagnosis.links import BrokenLinkError, Chain
 from connectors.archive.reader import ArchivedCycle, ArchiveReader
 from connectors.archive.schema import FILE_NAME
+from connectors.dlms.access import OwnConnection
 from connectors.dlms.conversation import State
 from connectors.dlms.host_names import lookup
+from connectors.dlms.invocation_counters import FILE_NAME as COUNTERS
+from connectors.dlms.invocation_counters import InvocationCounters
 from connectors.dlms.plan import plan_reads
 from connectors.dlms.poll import MeterPoll
 from connectors.dlms.session import Session
@@ -44,6 +47,7 @@ SHOWN = 6
 """Values, errors or rejections that a finding lists."""
 
 _BEFORE_ASSOCIATION = (State.IDLE, State.CONNECTING, State.CLOSED)
+_OF_THE_ASSOCIATION = (ErrorKind.SECURITY, ErrorKind.COUNTER)
 
 
 @dataclass(frozen=True)
@@ -75,9 +79,9 @@ class MeterLook:
                 finding.note(f"the running pipeline (pid {self.holder}) has no recent good cycle of this meter in the archive")
             else:
                 finding.found = f"the running pipeline (pid {self.holder}) reads it well: {_cycle_text(latest)}"
-        if self.holder is not None and latest is not None and not self.force:
+        if self.holder is not None and not self.force and (latest is not None or meter.is_ciphered):
             with chain.link(meter.id, "connection") as finding:
-                finding.skip("not opened a second time, many meters accept one connection at a time; --force opens it all the same")
+                finding.skip(_CIPHERED if meter.is_ciphered else _ONE_AT_A_TIME)
             return
         cycle = await self._read(chain, meter)
         readings = self._map(chain, meter, cycle)
@@ -86,12 +90,13 @@ class MeterLook:
     async def _read(self, chain: Chain, meter: MeterSettings) -> Cycle:
         with chain.link(meter.id, "name") as finding:
             finding.found = await self._resolved(meter)
-        session = Session(meter, self.resolve)
+        access = OwnConnection(meter)
+        session = Session(meter, self.resolve, InvocationCounters(self.loaded.settings.state_dir / COUNTERS), access)
         try:
             await self._associate(chain, meter, session)
             with chain.link(meter.id, "read") as finding:
                 reads = self.loaded.settings.reads(meter)
-                poll = MeterPoll(meter, plan_reads(reads), self.loaded.settings.interval(meter), session)
+                poll = MeterPoll(meter, plan_reads(reads), self.loaded.settings.interval(meter), session, access)
                 cycle = await poll.cycle(utc_now())
                 errors = [f"{error.key or 'all'}: {error.detail}" for error in cycle.errors]
                 if cycle.outcome is Outcome.FAILED:
@@ -106,8 +111,9 @@ class MeterLook:
             await session.close()
 
     async def _resolved(self, meter: MeterSettings) -> str:
-        host = urlsplit(meter.connect).hostname
-        if urlsplit(meter.connect).scheme != "tcp" or host is None:
+        parts = urlsplit(meter.connect)
+        host = parts.hostname
+        if parts.scheme in ("sim", "serial") or host is None:
             return f"{meter.connect} needs no name service"
         try:
             addresses = await asyncio.wait_for(lookup(host), meter.connect_timeout)
@@ -132,7 +138,7 @@ class MeterLook:
             finding.found = f"{meter.connect} is open"
         if meter.framing == "hdlc":
             with chain.link(meter.id, "HDLC") as finding:
-                if fault is not None and state in _BEFORE_ASSOCIATION:
+                if fault is not None and state in _BEFORE_ASSOCIATION and fault.kind not in _OF_THE_ASSOCIATION:
                     raise self._broken(fault, meter)
                 finding.found = f"the data link is up: server {meter.server_logical}/{meter.server_physical}, client {meter.client_sap}"
         with chain.link(meter.id, "association") as finding:
@@ -207,6 +213,8 @@ class MeterLook:
         return found
 
 
+_ONE_AT_A_TIME = "not opened a second time, many meters accept one connection at a time; --force opens it all the same"
+_CIPHERED = "not opened: the meter would refuse the running pipeline's lower invocation counters afterwards; --force opens it all the same"
 _MAP_REMEDY = "correct unit or scale in the template, or the map node's settings"
 _RULE_REMEDY = "look at the value; if it is right, widen the validate node's rule"
 
