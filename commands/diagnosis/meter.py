@@ -47,7 +47,6 @@ SHOWN = 6
 """Values, errors or rejections that a finding lists."""
 
 _BEFORE_ASSOCIATION = (State.IDLE, State.CONNECTING, State.CLOSED)
-_OF_THE_ASSOCIATION = (ErrorKind.SECURITY, ErrorKind.COUNTER)
 
 
 @dataclass(frozen=True)
@@ -131,14 +130,13 @@ class MeterLook:
             fault = error
         except PipelineError as error:
             fault = MeterError(ErrorKind.CONNECT, error.what, error.remedy)
-        state = session.state
         with chain.link(meter.id, "link") as finding:
             if fault is not None and fault.kind is ErrorKind.CONNECT:
                 raise self._broken(fault, meter)
             finding.found = f"{meter.connect} is open"
         if meter.framing == "hdlc":
             with chain.link(meter.id, "HDLC") as finding:
-                if fault is not None and state in _BEFORE_ASSOCIATION and fault.kind not in _OF_THE_ASSOCIATION:
+                if fault is not None and session.failed_in in _BEFORE_ASSOCIATION:
                     raise self._broken(fault, meter)
                 finding.found = f"the data link is up: server {meter.server_logical}/{meter.server_physical}, client {meter.client_sap}"
         with chain.link(meter.id, "association") as finding:
