@@ -221,8 +221,8 @@ def _malformed(stage: StandInStage) -> Iterator[None]:
 
 
 def _broker_restart(stage: StandInStage) -> Iterator[None]:
-    stage.server.stop_listening()
     stage.proxy.refuse()
+    stage.server.stop_listening()
     yield
     stage.server.start_listening()
     stage.proxy.mend()
@@ -258,8 +258,8 @@ def _mosquitto_refuses(stage: MosquittoStage) -> Iterator[None]:
 
 
 def _mosquitto_restarts(stage: MosquittoStage) -> Iterator[None]:
-    stage.broker.stop()
     stage.proxy.refuse()
+    stage.broker.stop()
     yield
     stage.broker.start()
     stage.proxy.mend()

@@ -19,6 +19,7 @@ class Proxy:
     def __init__(self, target: int) -> None:
         self._target = target
         self._cut = threading.Event()
+        self._refusing = threading.Event()
         self._closed = threading.Event()
         self._blockers: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -52,9 +53,9 @@ class Proxy:
             self._blockers.append(blocker)
 
     def refuse(self) -> None:
-        """Listen no longer, as if the relay were the server and it had been stopped."""
+        """Listen no longer, as if the relay were the server and it had been stopped; what is connected stays so."""
         self._listener.close()
-        self._cut.set()
+        self._refusing.set()
         self._threads[0].join(5.0)
 
     def mend(self) -> None:
@@ -65,6 +66,7 @@ class Proxy:
         self._blockers.clear()
         self._listener = self._listen(self.port, 16)
         self._cut.clear()
+        self._refusing.clear()
         self._serve()
 
     def _serve(self) -> None:
@@ -72,7 +74,7 @@ class Proxy:
         self._threads[0].start()
 
     def _accept(self, listener: socket.socket) -> None:
-        while not self._closed.is_set() and not self._cut.is_set():
+        while not (self._closed.is_set() or self._cut.is_set() or self._refusing.is_set()):
             try:
                 if not select.select([listener], [], [], PATIENCE)[0]:
                     continue
