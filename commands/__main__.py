@@ -5,9 +5,11 @@ from __future__ import annotations
 import typer
 
 from commands.check import check
+from commands.diagnose import diagnose
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.command()(check)
+app.command()(diagnose)
 
 
 @app.callback()

@@ -127,6 +127,8 @@ class Session:
         self._sent = 0
         self._discarded = 0
         self._discard_reason = ""
+        self.failed_in: State | None = None
+        """Where the conversation stood when the meter last failed or refused to associate; None when it never did."""
         self.exchanges = 0
         """Requests sent for attributes since the session exists, repetitions included."""
 
@@ -197,6 +199,7 @@ class Session:
                 else self._conversation.limits
             )
         except MeterError as error:
+            self.failed_in = self._conversation.state
             if error.kind is not ErrorKind.LINK_LOST:
                 raise
             raise MeterError(ErrorKind.LINK_LOST, f"{error.what} when asked for an association", _CLOSED_REMEDY) from error

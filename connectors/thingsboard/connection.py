@@ -56,10 +56,11 @@ class Received:
 
 @dataclass(frozen=True)
 class Ended:
-    """The connection is over. `stated` says whether the server gave the reason itself."""
+    """The connection is over. `stated` says whether the server gave the reason itself, with `code` (a reason code of MQTT 5)."""
 
     ending: Ending
     stated: bool
+    code: int | None = None
 
 
 Event = Union[Accepted, Acknowledged, Received, Ended]
@@ -207,7 +208,7 @@ class Connection:
 
     def _on_connect(self, _client: Client, _data: Any, _flags: ConnectFlags, reason: ReasonCode, properties: Properties | None) -> None:
         if reason.value >= 0x80:
-            self._end(Ended(connection_refused(reason.value), True))
+            self._end(Ended(connection_refused(reason.value), True, reason.value))
             return
         self._events.append(Accepted(getattr(properties, "ReceiveMaximum", None), getattr(properties, "MaximumPacketSize", None)))
 
@@ -215,7 +216,7 @@ class Connection:
         self, _client: Client, _data: Any, flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None
     ) -> None:
         if flags.is_disconnect_packet_from_server:
-            self._end(Ended(disconnected(reason.value), True))
+            self._end(Ended(disconnected(reason.value), True, reason.value))
         else:  # a local code: the library's own name for how it noticed
             local = {"Keep alive timeout": KEEP_ALIVE, "Protocol error": PROTOCOL_ERROR if self._five else CONNECTION_LOST}
             self._end(Ended(local.get(reason.getName(), CONNECTION_LOST), False))

@@ -15,7 +15,9 @@ from datetime import datetime
 
 import structlog
 
+from connectors.thingsboard import rhythm
 from connectors.thingsboard.connection import Accepted, Acknowledged, Connection, Ended, Event, Received
+from connectors.thingsboard.delivered import receipt
 from connectors.thingsboard.dispatch import Dispatch
 from connectors.thingsboard.ending import (
     ACK_TIMEOUT,
@@ -25,10 +27,15 @@ from connectors.thingsboard.ending import (
     NOT_A_GATEWAY,
     PROTOCOL_ERROR,
     PROTOCOL_UNSUPPORTED,
+    QUOTA,
     SERVER_ERROR,
+    TOO_LARGE,
     Ending,
+    Exhaustion,
     message_refused,
+    said,
 )
+from connectors.thingsboard.farewell import Farewell
 from connectors.thingsboard.limits import (
     ANSWER_TIMEOUT,
     DEFAULT_PAYLOAD,
@@ -43,9 +50,9 @@ from connectors.thingsboard.limits import (
 from connectors.thingsboard.outbox import Outbox, Pending
 from connectors.thingsboard.packet import Packet
 from connectors.thingsboard.payload import named
-from connectors.thingsboard.trouble import Trouble
+from connectors.thingsboard.rhythm import Closure
+from connectors.thingsboard.trouble import Incident, Trouble
 from connectors.thingsboard.wake import Wake
-from model.messages import Origin, Receipt
 from model.settings.thingsboard import ThingsBoardSettings
 from model.timestamps import from_ms
 
@@ -65,21 +72,8 @@ REFUSAL_PAUSE = 1.0
 """Seconds of pause after the first refused message; doubles with each further one up to the longest reconnect wait."""
 
 _SUCCESS_BELOW = 0x80
-_OF_CYCLES = frozenset((Origin.POLL.value, Origin.PUSH.value))
-_READINGS = frozenset(origin.value for origin in Origin)
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Farewell:
-    """How a connection ended: `ending` is None when we ended it; `lifetime` in seconds from CONNACK, 0.0 without;
-    `after_ack` seconds from the last acknowledged message; `stated` whether the server gave the reason."""
-
-    ending: Ending | None
-    stated: bool
-    lifetime: float
-    after_ack: float | None
 
 
 @dataclass
@@ -100,6 +94,7 @@ class Known:
 
     limits: Limits = field(default_factory=Limits)
     asked: bool = False
+    exhaustion: Exhaustion = field(default_factory=Exhaustion)
 
 
 @dataclass(frozen=True)
@@ -112,6 +107,8 @@ class Conversation:
     """One connection from CONNECT to its end; `run` returns when it is over.
 
     :arg trouble: told when records are acknowledged and when messages are refused.
+    :arg listen: seconds to send no record after CONNACK, to see whether the connection ends by itself.
+    :arg proven: whether it is known already that connections end over what is sent.
     :arg clock: monotonic seconds. :arg now: wall clock, aware UTC.
     """
 
@@ -128,6 +125,8 @@ class Conversation:
         trouble: Trouble,
         clock: Callable[[], float],
         now: Callable[[], datetime],
+        listen: float = 0.0,
+        proven: bool = False,
     ) -> None:
         self._connection, self._settings = connection, settings
         self._outbox, self._dispatch, self._pacer, self._known = outbox, dispatch, pacer, known
@@ -138,6 +137,8 @@ class Conversation:
         self._window = settings.inflight
         self._largest_packet = math.inf
         self._connected_at: float | None = None
+        self._listen, self._listen_until, self._proven = listen, 0.0, proven
+        self._data_acknowledged = 0
         self._limits_message: int | None = None
         self._limits_until = 0.0
         self._control_acknowledged = False
@@ -162,15 +163,15 @@ class Conversation:
                 if ended is not None:
                     return self._closed(ended, now)
                 if self._connected_at is None and now - started > CONNACK_TIMEOUT:
-                    return self._farewell(NO_CONNACK, False)
+                    return self._farewell(NO_CONNACK)
                 late = self._late(now)
                 if late is not None:
-                    return self._farewell(late, False)
+                    return self._farewell(late)
                 if self._stopping.requested and self._connected_at is None:
-                    return self._farewell(None, False)
+                    return self._farewell(None)
                 if self._stopping.requested and (self._drained() or now >= self._stopping.deadline):
                     self._connection.disconnect()
-                    return self._farewell(None, False)
+                    return self._farewell(None)
                 self._fill(now)
         finally:
             self._connection.close()
@@ -197,6 +198,7 @@ class Conversation:
         self._connection.subscribe(RESPONSE_FILTER)
         self._limits_message = self._connection.publish(REQUEST_TOPIC, REQUEST)
         self._limits_until = now if self._known.asked else now + ANSWER_TIMEOUT
+        self._listen_until = now + self._listen
         self._known.asked = True
         self._trouble.connected(self._settings.protocol, self._outbox.depth)
 
@@ -227,27 +229,33 @@ class Conversation:
             return
         self._last_ack = self._clock()
         self._named_acknowledged |= named(self._settings.api, sent.packet.device)
-        if event.code < _SUCCESS_BELOW:
-            self._believed.append((self._last_ack, sent.packet))
-        else:
-            self._refused(sent.packet, event.code)
+        self._data_acknowledged += bool(sent.packet.pending)
+        if event.code >= _SUCCESS_BELOW:
+            self._refused(sent, event.code)
+            return
+        self._believed.append((self._last_ack, sent.packet))
+        if sent.packet.pending:
+            self._known.exhaustion.passed()
 
-    def _refused(self, packet: Packet, code: int) -> None:
-        now, ending = self._clock(), message_refused(code)
+    def _refused(self, sent: _Sent, code: int) -> None:
+        packet, now, ending = sent.packet, self._clock(), message_refused(code)
+        if ending is QUOTA and packet.pending:
+            ending = self._known.exhaustion.refused(sent.at, now)
         if ending is MALFORMED and packet.pending:
-            self._bury(self._dispatch.malformed(packet), "the server says that it is malformed", code)
+            self._bury(self._dispatch.malformed(packet), MALFORMED, "the server says that it is malformed", code)
             return
         self._refusal = (now, ending)
         pause = min(self._settings.reconnect_max, max(self._settings.reconnect_min, REFUSAL_PAUSE) * 2.0 ** min(self._refusals, 20))
         self._refusals += 1
-        self._trouble.happened(ending, f"{packet.topic} for {packet.device or 'the gateway'}: reason code 0x{code:02x}")
+        where = f"{packet.topic} for {packet.device or 'the gateway'}"
+        self._trouble.happened(ending, Incident(where, f"reason code 0x{code:02x}"))
         if not packet.pending:  # only this device could not be announced
             self._dispatch.hold(packet.device, now + pause)
             self._dispatch.returned(packet)
             return
         self._paused_until = now + pause
         if ending is SERVER_ERROR:
-            self._bury(self._dispatch.failed(packet), "the server fails on it while it takes others", code)
+            self._bury(self._dispatch.failed(packet), SERVER_ERROR, "the server fails on it while it takes others", code)
         else:
             self._dispatch.returned(packet)
 
@@ -259,7 +267,7 @@ class Conversation:
         if not sure:
             return
         acknowledged = self._now()
-        done = [(packet.ids, _receipt(packet.pending, acknowledged)) for packet in sure if packet.pending]
+        done = [(packet.ids, receipt(packet.pending, acknowledged)) for packet in sure if packet.pending]
         if done:
             self._outbox.done(done)
             self._refusals = 0
@@ -269,7 +277,7 @@ class Conversation:
             self._trouble.delivered()
 
     def _fill(self, now: float) -> None:
-        if self._connected_at is None or now < self._limits_until or now < self._paused_until:
+        if self._connected_at is None or now < self._silent_until():
             return
         while len(self._sent) < self._window:
             # While a culprit is looked for, an acknowledgement must be believed before the next ending can take it back.
@@ -284,9 +292,13 @@ class Conversation:
                 continue
             if self._dispatch.too_large(packet):
                 reason = f"{packet.size} bytes exceed the server's packet limit of {self._dispatch.packet_limit:.0f}"
-                self._bury(self._dispatch.malformed(packet), reason, None)
+                self._bury(self._dispatch.malformed(packet), TOO_LARGE, reason)
                 continue
             self._sent[self._connection.publish(packet.topic, packet.payload)] = _Sent(packet, now)
+
+    def _silent_until(self) -> float:
+        """The moment before which no record may be sent."""
+        return max(self._limits_until, self._paused_until, self._listen_until)
 
     def _timeout(self) -> float:
         now = self._clock()
@@ -296,7 +308,7 @@ class Conversation:
         if self._sent:
             deadlines.append(next(iter(self._sent.values())).at + self._settings.ack_timeout - now)
         if self._connected_at is not None:
-            start = max(self._limits_until, self._paused_until)
+            start = self._silent_until()
             deadlines.append(start - now if start > now else self._dispatch.wait(now))
         return max(0.0, min(deadlines))
 
@@ -314,38 +326,47 @@ class Conversation:
             return NOT_A_GATEWAY
         if self._last_ack is not None and self._last_ack > oldest:  # others were acknowledged meanwhile
             for sent in late:
-                self._bury(self._dispatch.failed(sent.packet), "the server never acknowledges it while it acknowledges others", None)
+                reason = "the server never acknowledges it while it acknowledges others"
+                self._bury(self._dispatch.failed(sent.packet), ACK_TIMEOUT, reason)
         return ACK_TIMEOUT
 
     def _closed(self, ended: Ended, now: float) -> Farewell:
         ending, stated = ended.ending, ended.stated
         if not stated and self._connected_at is None and ending is PROTOCOL_ERROR:
             ending = PROTOCOL_UNSUPPORTED
+        suspicious = False
         if self._refusal is not None and now - self._refusal[0] < RECENT and (not stated or ending is SERVER_ERROR):
             ending, stated = self._refusal[1], True
         elif ending.blames_message or (ending is CONNECTION_LOST and not stated):
-            ending = self._blame(ending)
-        return self._farewell(ending, stated)
+            suspicious = self._blame(ending, stated)
+        return self._farewell(ending, stated, ended.code, suspicious)
 
-    def _blame(self, ending: Ending) -> Ending:
-        """The connection ended over something: find out which message it was, if it was one. Returns the likely cause."""
-        packets = [sent.packet for sent in self._sent.values() if sent.packet.pending]
-        if not packets or not self._control_acknowledged:
-            return ending
-        likely = MALFORMED if self._dispatch.isolating else ending
-        if len(packets) == 1:
+    def _blame(self, ending: Ending, stated: bool) -> bool:
+        """The connection ended over something: find out which message it was, if it was one. Returns whether one was singled out.
+
+        Without a stated reason that counts against a single message only when the connection had been quiet for `LISTEN`
+        seconds before it was sent: two clients that fight for the session close each other's connections in the middle of anything.
+        """
+        sent = [message for message in self._sent.values() if message.packet.pending]
+        if not sent or not self._control_acknowledged or self._connected_at is None:
+            return False
+        singled_out = self._dispatch.isolating or any(self._dispatch.suspects(message.packet) for message in sent)
+        proven = self._proven or stated or self._settings.protocol == "5" or sent[0].at - self._connected_at >= rhythm.LISTEN
+        if len(sent) == 1 and proven:
             what = ending.explanation if ending.blames_message else "the server closes the connection when it is sent"
-            self._bury(self._dispatch.failed(packets[0]), f"{what}, and takes others", None)
+            self._bury(self._dispatch.failed(sent[0].packet), MALFORMED, f"{what}, and takes others")
         else:
-            self._dispatch.ended_with(packets)
-        return likely
+            self._dispatch.ended_with([message.packet for message in sent])
+        return singled_out
 
-    def _bury(self, pending: tuple[Pending, ...], reason: str, code: int | None) -> None:
+    def _bury(self, pending: tuple[Pending, ...], ending: Ending, reason: str, code: int | None = None) -> None:
         if not pending:
             return
         self._outbox.dead([entry.id for entry in pending], reason, code)
         for entry in pending:
             record = entry.record
+            where = f"a record of meter {record.meter} with ts {from_ms(record.ts).isoformat()} is now a dead letter: {reason}"
+            self._trouble.happened(ending, Incident(where, said(code, self._settings.protocol), at_once=True))
             log.error(
                 "a record was refused for good and moved to the dead letters",
                 meter=record.meter,
@@ -360,24 +381,16 @@ class Conversation:
     def _drained(self) -> bool:
         return not self._sent and not self._believed and self._dispatch.idle()
 
-    def _farewell(self, ending: Ending | None, stated: bool) -> Farewell:
+    def _farewell(self, ending: Ending | None, stated: bool = False, code: int | None = None, suspicious: bool = False) -> Farewell:
+        if self._connected_at is None:
+            return Farewell(ending, stated, code, None)
         now = self._clock()
-        lifetime = 0.0 if self._connected_at is None else now - self._connected_at
-        return Farewell(ending, stated, lifetime, None if self._last_ack is None else now - self._last_ack)
-
-
-def _receipt(pending: tuple[Pending, ...], acknowledged: datetime) -> Receipt | None:
-    """The receipt for the readings in a packet; None when there are none (reports, alerts, tags)."""
-    records = [entry.record for entry in pending if entry.record.origin in _READINGS]
-    if not records:
-        return None
-    oldest_read = from_ms(min(record.read_at for record in records))
-    return Receipt(
-        meter=records[0].meter,
-        readings=sum(record.readings for record in records),
-        oldest=from_ms(min(record.ts for record in records)),
-        newest=from_ms(max(record.ts for record in records)),
-        acknowledged=acknowledged,
-        delay=max(0.0, (acknowledged - oldest_read).total_seconds()),
-        poll_timestamps=tuple(from_ms(ts) for ts in sorted({record.ts for record in records if record.origin in _OF_CYCLES})),
-    )
+        closure = Closure(
+            lifetime=now - self._connected_at,
+            after_ack=None if self._last_ack is None else now - self._last_ack,
+            acknowledged=self._data_acknowledged,
+            on_the_way=len(self._sent),
+            listened=self._listen > 0.0,
+            suspicious=suspicious,
+        )
+        return Farewell(ending, stated, code, closure)

@@ -138,6 +138,10 @@ class Dispatch:
         """Whether packets are sent singly to find out which one the server does not take."""
         return self._alone or self._suspects.one_at_a_time
 
+    def suspects(self, packet: Packet) -> bool:
+        """Whether a record of this packet failed before, so that fewer than it came with share its packets."""
+        return any(self._suspects.most_together(row_id) is not None for row_id in packet.ids)
+
     def wait(self, now: float) -> float:
         """Seconds until something that may not be sent now may be; infinite when only news can change that."""
         times = (until for until in (*self._held.values(), *self._slowed.values()) if until > now)
@@ -295,7 +299,7 @@ class Dispatch:
         entry = self._back[0]
         device = entry.record.device
         lane = self._lane(device)
-        if device in self._held:
+        if device in self._held or device in self._announcing:
             return None
         if lane == "devices" and device not in self._announced:
             self._announce(device)

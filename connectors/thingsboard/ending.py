@@ -2,15 +2,16 @@
 
 MQTT 5 states the reason in CONNACK, DISCONNECT and PUBACK (the codes below; MQTT 5, 2.4). MQTT 3.1.1 states it only when it
 refuses a connection; paho hands those return codes over as the reason codes of MQTT 5 (1 to 5 become 0x84, 0x85, 0x88,
-0x86, 0x87). Everything else on 3.1.1 is a closed socket, and the cause has to be inferred from the rhythm (`infer`).
+0x86, 0x87). Everything else on 3.1.1 is a closed socket, and the cause has to be inferred (`rhythm`).
 paho's own "rc 7" only says that the socket closed; it is never "not authorized".
 """
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from model.messages import Severity
@@ -72,15 +73,24 @@ RATE_LIMITED = Ending(
     "raise the transport rate limits in the tenant profile, read less often, or spread meters over several gateways",
     contested=True,
 )
+LIMIT_REACHED = Ending(
+    "limit-reached",
+    "the server refuses a message because a rate limit or a quota is exhausted",
+    "none yet: what the next messages meet with tells which of the two it is",
+)
 QUOTA = Ending(
     "quota-exceeded",
-    "the server refuses the message: a rate limit, the number of devices or the tenant's API usage is exhausted",
+    "the server takes no more messages: the number of devices, the tenant's API usage or a slow rate limit is exhausted",
     "check API usage, the device limit and the transport rate limits of the tenant profile; readings wait in the outbox",
     _C,
     contested=True,
 )
 UNAVAILABLE = Ending("server-unavailable", "the server is unavailable or busy", "wait; check the ThingsBoard service if it lasts")
-SHUTTING_DOWN = Ending("server-shutting-down", "the server is being restarted", "none; the pipeline connects again by itself")
+SHUTTING_DOWN = Ending(
+    "server-restart",
+    "the server is being restarted",
+    "none if it comes back, the pipeline connects again by itself; if not, start the ThingsBoard service",
+)
 IDLE = Ending(
     "idle",
     "the server heard nothing for longer than the keep-alive",
@@ -226,6 +236,42 @@ def message_refused(code: int) -> Ending:
     return PUBACK.get(code, SERVER_ERROR)
 
 
+class Exhaustion:
+    """Tells a rate limit from a quota: ThingsBoard says 0x97 to both, but a rate limit lets something through again soon.
+
+    :arg fresh: seconds after which an earlier refusal has nothing to do with the next one.
+    """
+
+    def __init__(self, fresh: float = 600.0) -> None:
+        self._fresh = fresh
+        self._refused_at = -math.inf
+        self._passed = False
+
+    def passed(self) -> None:
+        """The server took a message with readings."""
+        self._passed = True
+
+    def refused(self, sent: float, now: float) -> Ending:
+        """The server refused a message that was sent at `sent` (monotonic seconds)."""
+        first = now - self._refused_at > self._fresh
+        if not first and sent <= self._refused_at:
+            return LIMIT_REACHED  # was on its way already: says no more than the first
+        ending = LIMIT_REACHED if first else RATE_LIMITED if self._passed else QUOTA
+        self._refused_at, self._passed = now, False
+        return ending
+
+
+_RETURN_CODES = {0x84: 1, 0x85: 2, 0x88: 3, 0x86: 4, 0x87: 5}
+"""Reason code, as paho hands it over -> return code in the CONNACK of MQTT 3.1.1."""
+
+
+def said(code: int | None, protocol: str) -> str:
+    """A reason code as the server said it; empty when it said none."""
+    if code is None:
+        return ""
+    return f"reason code 0x{code:02x}" if protocol == "5" else f"return code {_RETURN_CODES.get(code, code)}"
+
+
 def not_opened(error: OSError) -> Ending:
     """Why no connection could be made at all."""
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -237,39 +283,3 @@ def not_opened(error: OSError) -> Ending:
     if isinstance(error, ConnectionRefusedError):
         return TCP_REFUSED
     return UNREACHABLE
-
-
-@dataclass(frozen=True, slots=True)
-class Closure:
-    """How an accepted connection ended that the peer closed without a reason.
-
-    :arg lifetime: seconds from CONNACK to the end.
-    :arg after_ack: seconds from the last acknowledgement of a message to the end; None without any.
-    """
-
-    lifetime: float
-    after_ack: float | None
-
-
-RHYTHM = 3
-"""So many closures of one kind in a row are a pattern."""
-
-SHORT = 30.0
-"""Seconds: a connection that was closed sooner was closed for a reason."""
-
-AT_ONCE = 0.05
-"""Seconds: a connection closed so soon after an acknowledgement was closed because of it (ThingsBoard on a rate limit)."""
-
-
-def infer(closures: Sequence[Closure]) -> Ending:
-    """The likely cause on MQTT 3.1.1, from the latest closures in a row, oldest first.
-
-    Two clients with one token evict each other: accepted, then closed within seconds, again and again. A rate limit closes
-    right behind an acknowledgement. Anything else is a lost connection.
-    """
-    latest = closures[-RHYTHM:]
-    if len(latest) < RHYTHM or any(closure.lifetime >= SHORT for closure in latest):
-        return CONNECTION_LOST
-    if all(closure.after_ack is not None and closure.after_ack <= AT_ONCE for closure in latest):
-        return RATE_LIMITED
-    return TAKEN_OVER

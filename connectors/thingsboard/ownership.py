@@ -1,29 +1,93 @@
-"""One owner per MQTT session and per outbox on this host: file locks that the kernel frees when their process ends.
+"""One owner per MQTT session and per outbox on this host: locks that the kernel frees when their process ends.
 
-A ThingsBoard device allows one session; a second process with the same token would evict the first for ever. The locks are
-advisory (`flock`), so a crash leaves nothing to clean up. A second host is out of their reach: there the server says 0x8E.
+A ThingsBoard device allows one session; a second process with the same token would evict the first for ever. A crash leaves
+nothing to clean up. Files with advisory locks (`flock`) say who the owner is; an abstract Unix socket (unix(7)) holds where files
+do not: with a private /tmp, without /run/lock, after a cleaner of /tmp took the file away, between users that cannot read each
+other's files, and between containers that share the host's network. A second host, or a container with a network of its own, is
+out of reach: there the session itself tells (`trouble`).
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import socket
+import struct
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
 
+import structlog
+
 from model.errors import OwnershipError, StorageError
+
+ASKERS = 1024
+"""So many processes can ask who holds a claim before the answer is "unknown"; the claim holds all the same."""
+
+_PEER_CREDENTIALS = struct.Struct("3i")
+"""pid, uid and gid, socket(7) SO_PEERCRED."""
+
+log = structlog.get_logger()
 
 
 def host_directories() -> tuple[Path, ...]:
     """Directories that all processes of this host share. Two, because either may be private or missing (PrivateTmp, no /run/lock)."""
     shared = (Path("/run/lock"), Path(tempfile.gettempdir()))
     return tuple(dict.fromkeys(directory for directory in shared if directory.is_dir() and os.access(directory, os.W_OK)))
+
+
+def session_holder(server: str, credentials: Sequence[str]) -> dict[str, str] | None:
+    """Who on this host holds the session: pid, and started, state_dir and command where known; None when nobody does.
+
+    Asking takes nothing away from anybody. Arguments as those of `Ownership`.
+    """
+    name = _name(server, credentials)
+    pid = _claimant(name)
+    if pid is None:
+        return None
+    found = {"pid": pid}
+    for directory in host_directories():
+        with suppress(OSError):
+            descriptor = os.open(directory / _file_name(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                said = _read(descriptor)
+            finally:
+                os.close(descriptor)
+            if pid in (said.get("pid"), "unknown"):
+                return said
+    return found
+
+
+class Claim:
+    """A name that the kernel gives to one process of this host at a time, held until `release` or the end of the process.
+
+    :arg name: an abstract socket's.
+    :arg owned: see `Lock`. :arg remedy: see `Lock`.
+    :raises OwnershipError: when another process has it; names its pid.
+    """
+
+    def __init__(self, name: str, owned: str, remedy: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.bind(_address(name))
+            self._socket.listen(ASKERS)
+        except OSError as error:
+            self._socket.close()
+            if error.errno != errno.EADDRINUSE:
+                return  # no abstract sockets here: the files alone must do
+            pid = _claimant(name) or "unknown"
+            raise OwnershipError(f"{owned} already belongs to another process: pid {pid}", remedy.format(pid=pid)) from None
+
+    def release(self) -> None:
+        """Give it back; a second call does nothing."""
+        self._socket.close()
 
 
 class Lock:
@@ -59,43 +123,39 @@ class Lock:
 
 
 class Ownership:
-    """The locks a sink holds: on the session (host-wide) and on the outbox (in state_dir).
+    """What a sink holds: the outbox (a lock in state_dir), and the session (host-wide, locks and a claim).
 
     :arg server: host and port the session goes to.
     :arg credentials: what identifies the device there, user name and token; only a hash of them reaches the disk.
-    :arg directories: where host-wide locks live.
+    :arg directories: where host-wide locks live, instead of those of this host and the claim.
     """
 
     def __init__(self, server: str, credentials: Sequence[str], state_dir: Path, directories: Sequence[Path] | None = None) -> None:
         holder = {"state_dir": str(state_dir.resolve()), "command": _command(credentials)}
-        name = hashlib.sha256("\n".join((server.lower(), *credentials)).encode()).hexdigest()[:24]
-        wanted = [
-            (
-                state_dir / "outbox.lock",
-                f"the outbox in {state_dir}",
-                "stop it (kill {pid}), or give this pipeline a state_dir of its own",
-            ),
-            *(
-                (
-                    directory / f"dlms-thingsboard-{name}.lock",
-                    f"the ThingsBoard session at {server} with this token",
-                    "stop it (kill {pid}), or give this pipeline a device and token of its own: ThingsBoard allows one session per device",
-                )
-                for directory in (host_directories() if directories is None else directories)
-            ),
-        ]
-        self._locks: list[Lock] = []
+        name = _name(server, credentials)
+        owned = f"the ThingsBoard session at {server} with this token"
+        remedy = "stop it (kill {pid}), or give this pipeline a device and token of its own: ThingsBoard allows one session per device"
+        outbox_remedy = "stop it (kill {pid}), or give this pipeline a state_dir of its own"
+        self._held: list[Lock | Claim] = []
         try:
-            for path, owned, remedy in wanted:
-                self._locks.append(Lock(path, owned, remedy, holder))
+            self._held.append(Lock(state_dir / "outbox.lock", f"the outbox in {state_dir}", outbox_remedy, holder))
+            for directory in host_directories() if directories is None else directories:
+                try:
+                    self._held.append(Lock(directory / _file_name(name), owned, remedy, holder))
+                except StorageError as error:
+                    if directories is not None or not isinstance(error.__cause__, PermissionError):
+                        raise
+                    log.debug("a lock of another user cannot be read; the claim decides", reason=error.what)
+            if directories is None:
+                self._held.append(Claim(name, owned, remedy))
         except BaseException:
             self.release()
             raise
 
     def release(self) -> None:
         """Give everything back; a second call does nothing."""
-        for lock in reversed(self._locks):
-            lock.release()
+        for held in reversed(self._held):
+            held.release()
 
     def __enter__(self) -> Ownership:
         return self
@@ -104,11 +164,40 @@ class Ownership:
         self.release()
 
 
+def _name(server: str, credentials: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join((server.lower(), *credentials)).encode()).hexdigest()[:24]
+
+
+def _file_name(name: str) -> str:
+    return f"dlms-thingsboard-{name}.lock"
+
+
+def _address(name: str) -> str:
+    return f"\0dlms-thingsboard-{name}"
+
+
+def _claimant(name: str) -> str | None:
+    """The pid of who has a claim, "unknown" where the kernel does not tell; None when nobody has it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.setblocking(False)
+        try:
+            asking.connect(_address(name))
+        except BlockingIOError:
+            return "unknown"
+        except OSError:
+            return None
+        pid, _, _ = _PEER_CREDENTIALS.unpack(asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size))
+        return str(pid) if pid else "unknown"  # 0: it lives in another pid namespace
+
+
 def _open(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         try:
-            return os.open(path, flags, 0o644)
+            descriptor = os.open(path, flags, 0o644)
+            with suppress(PermissionError):
+                os.fchmod(descriptor, 0o644)  # whatever the umask: other users must be able to see who holds it
+            return descriptor
         except PermissionError:
             # Another user's file in a sticky directory (fs.protected_regular): a lock needs no right to write.
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)

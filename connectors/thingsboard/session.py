@@ -6,23 +6,27 @@ its way when a connection ended is sent again on the next one. Nothing is publis
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 import threading
 import time
-from collections import deque
 
 import structlog
 
+from connectors.thingsboard import rhythm
 from connectors.thingsboard.connection import Address, Connection
-from connectors.thingsboard.conversation import Conversation, Farewell, Known, Stopping
+from connectors.thingsboard.conversation import Conversation, Known, Stopping
 from connectors.thingsboard.dispatch import Dispatch
-from connectors.thingsboard.ending import CONNECTION_LOST, RHYTHM, UNEXPECTED, Closure, Ending, infer, not_opened
+from connectors.thingsboard.ending import CONNECTION_LOST, SHUTTING_DOWN, TCP_REFUSED, UNEXPECTED, Ending, not_opened, said
+from connectors.thingsboard.farewell import Farewell
 from connectors.thingsboard.limits import Pacer
 from connectors.thingsboard.outbox import Outbox
-from connectors.thingsboard.reconnect import STABLE, Reconnect
-from connectors.thingsboard.trouble import Trouble
+from connectors.thingsboard.reconnect import Reconnect, stable
+from connectors.thingsboard.trouble import Incident, Trouble
 from connectors.thingsboard.wake import Wake
 from model.errors import StorageError
+from model.messages import Alert
 from model.settings.thingsboard import ThingsBoardSettings
 from model.timestamps import utc_now
 
@@ -31,6 +35,9 @@ STOP_MARGIN = 0.2
 
 STORAGE_PAUSE, MOST_STORAGE_PAUSE = 1.0, 60.0
 """Seconds before the outbox is tried again after it could not be used; doubles up to the longest."""
+
+FIGHT = {"5": 3, "3.1.1": 2}
+"""So many closures without a reason are a fight over the session; on MQTT 5 the server should have said so."""
 
 log = structlog.get_logger()
 
@@ -43,19 +50,29 @@ class Session:
     :arg client_id: of this installation.
     :arg outbox: what to send; read and emptied by the session's thread.
     :arg context: for TLS; None for plain TCP.
+    :arg standing: the alert that an earlier run left standing, if any.
     """
 
     def __init__(
-        self, settings: ThingsBoardSettings, address: Address, client_id: str, outbox: Outbox, context: ssl.SSLContext | None = None
+        self,
+        settings: ThingsBoardSettings,
+        address: Address,
+        client_id: str,
+        outbox: Outbox,
+        context: ssl.SSLContext | None = None,
+        standing: Alert | None = None,
     ) -> None:
         self._settings, self._address, self._client_id = settings, address, client_id
         self._outbox, self._context = outbox, context
         self._pacer = Pacer(time.monotonic)
         self._dispatch = Dispatch(outbox, settings.api, self._pacer, settings.outbox.backlog)
         self._reconnect = Reconnect(settings.reconnect_min, settings.reconnect_max)
-        self._trouble = Trouble(outbox.tell, STABLE + settings.reconnect_max, utc_now, time.monotonic)
+        who = f"client {client_id}, pid {os.getpid()} on host {socket.gethostname()}"
+        quiet = stable(settings.reconnect_max) + settings.reconnect_max
+        self._trouble = Trouble(outbox.tell, quiet, utc_now, time.monotonic, who, standing)
         self._known = Known()
-        self._closures: deque[Closure] = deque(maxlen=RHYTHM)
+        self._rhythm = rhythm.Rhythm(FIGHT[settings.protocol])
+        self._was: Ending | None = None
         self._stopping = Stopping()
         self._stop = threading.Event()
         self._wake = Wake()
@@ -99,7 +116,7 @@ class Session:
                 self._storage_failures = min(self._storage_failures + 1, 10)
             except Exception as error:  # a defect must not end the session silently
                 log.exception("the session failed unexpectedly and connects again")
-                pause = self._after(UNEXPECTED, type(error).__name__, 0.0)
+                pause = self._after(UNEXPECTED, Incident(type(error).__name__), 0.0)
             self._stop.wait(pause)
 
     def _connect_once(self) -> float:
@@ -111,8 +128,8 @@ class Session:
             connection.open()
         except OSError as error:
             connection.close()
-            ending = not_opened(error)
-            return self._after(ending, f"{self._address}: {error}", 0.0)
+            self._rhythm.broken()
+            return self._after(self._away(not_opened(error)), Incident(f"{self._address}: {error}"), 0.0)
         self._conversing = True
         try:
             farewell = self._converse(connection)
@@ -122,7 +139,9 @@ class Session:
         cause = self._explained(farewell)
         if cause is None:
             return 0.0
-        return self._after(cause, f"{self._address}, after {farewell.lifetime:.0f} s", farewell.lifetime)
+        lifetime = None if farewell.closure is None else farewell.lifetime
+        incident = Incident(f"server {self._address}", said(farewell.code, self._settings.protocol), lifetime)
+        return self._after(cause, incident, farewell.lifetime)
 
     def _converse(self, connection: Connection) -> Farewell:
         conversation = Conversation(
@@ -137,21 +156,30 @@ class Session:
             self._trouble,
             time.monotonic,
             utc_now,
+            rhythm.LISTEN if self._rhythm.listening else 0.0,
+            self._rhythm.proven,
         )
         return conversation.run()
 
     def _explained(self, farewell: Farewell) -> Ending | None:
-        """The cause; on MQTT 3.1.1 a closed socket says nothing, so it is inferred from the latest closures."""
-        if farewell.ending is not CONNECTION_LOST or farewell.stated or farewell.lifetime == 0.0:
-            self._closures.clear()
+        """The cause; a closed socket says nothing, so it is inferred from the latest closures."""
+        if farewell.ending is not CONNECTION_LOST or farewell.stated or farewell.closure is None:
+            self._rhythm.broken()
             return farewell.ending
-        self._closures.append(Closure(farewell.lifetime, farewell.after_ack))
-        return infer(tuple(self._closures)) if self._settings.protocol != "5" else CONNECTION_LOST
+        return self._rhythm.closed(farewell.closure)
 
-    def _after(self, ending: Ending, evidence: str, lifetime: float) -> float:
+    def _away(self, ending: Ending) -> Ending:
+        """A port that nothing listens on any more, right after the server closed a connection, belongs to a server that restarts."""
+        restarting = ending is TCP_REFUSED and self._was in (CONNECTION_LOST, SHUTTING_DOWN)
+        return SHUTTING_DOWN if restarting else ending
+
+    def _after(self, ending: Ending, incident: Incident, lifetime: float) -> float:
+        self._was = ending
         if self._stop.is_set():
             return 0.0
-        self._trouble.happened(ending, evidence)
+        self._trouble.happened(ending, incident)
         pause = self._reconnect.after(ending, lifetime)
+        if self._rhythm.listening and not ending.contested:
+            pause = min(pause, rhythm.SOON)
         log.debug("connecting again", seconds=round(pause, 2), cause=ending.name)
         return pause

@@ -35,6 +35,7 @@ from connectors.thingsboard.connection import parse_address, tls_context
 from connectors.thingsboard.intake import Intake
 from connectors.thingsboard.outbox import Device, Outbox
 from connectors.thingsboard.outbox_schema import FILE_NAME
+from connectors.thingsboard.outbox_state import standing_alert
 from connectors.thingsboard.outbox_trouble import OutboxTrouble
 from connectors.thingsboard.ownership import Ownership
 from connectors.thingsboard.payload import GATEWAY_ITSELF, Record
@@ -201,7 +202,7 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
             name = client_id(state_dir, settings.client_id)
             outbox = Outbox(self._path, settings.outbox.keep_receipts, bounds=_bounds(settings.outbox), trouble=self._trouble)
             undo.callback(outbox.close)
-            session = Session(settings, address, name, outbox, context)
+            session = Session(settings, address, name, outbox, context, standing_alert(self._path))
             session.start()
             undo.pop_all()
         return Opened(ownership, outbox, session)

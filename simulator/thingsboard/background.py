@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
@@ -82,6 +83,14 @@ class BackgroundStandIn:
     def change_token(self, device: str, token: str) -> None:
         """Give a device another access token; its session is ended."""
         self._call(lambda: self._stand_in.change_token(device, token))
+
+    def mark_gateway(self, device: str, gateway: bool) -> None:
+        """Set or clear a device's mark "Is gateway", for sessions to come."""
+        self._call(lambda: self._stand_in.mark_gateway(device, gateway))
+
+    def change_certificate(self, ssl_context: ssl.SSLContext) -> None:
+        """Serve TLS with another certificate after the next `start_listening`."""
+        self._call(lambda: self._stand_in.change_certificate(ssl_context))
 
     def change_limits(self, limits: Limits) -> None:
         """Other limits from now on."""

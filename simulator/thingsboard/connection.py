@@ -214,7 +214,10 @@ class Connection:
         self._unacknowledged += message.qos
         statistics.peak_unacknowledged = max(statistics.peak_unacknowledged, self._unacknowledged)
         forced = misbehaviour.take_ack_reason(message)
-        answer = self._host.application.publish(caller, message) if forced is None else Answer(forced, cause=f"0x{forced:02x} on purpose")
+        if forced is None:
+            answer = self._host.application.publish(caller, message)
+        else:
+            answer = Answer(forced, closes=misbehaviour.ack_closes, cause=f"0x{forced:02x} on purpose")
         if answer.cause:
             statistics.refused[answer.cause] += 1
         else:

@@ -21,6 +21,7 @@ class Limits:
     :arg payload_size: the longest packet body in bytes.
     :arg inflight: messages queued per session, as reported to the client.
     :arg idle: seconds after which a silent session is closed.
+    :arg stated: whether a client that asks is told the rate limits; those of the tenant as a whole are never told.
     :arg devices: the most devices a tenant may have; None for unlimited.
     """
 
@@ -31,10 +32,13 @@ class Limits:
     inflight: int = 100
     idle: float = 600.0
     devices: int | None = None
+    stated: bool = True
 
     def session_limits(self, account: Account) -> dict[str, Any]:
         """The answer to getSessionLimits (ThingsBoard's SessionLimits and GatewaySessionLimits)."""
         answer: dict[str, Any] = {"maxPayloadSize": self.payload_size, "maxInflightMessages": self.inflight}
+        if not self.stated:
+            return answer
         if account.gateway:
             return {**answer, "rateLimits": self.gateway_device.as_json(), "gatewayRateLimits": self.gateway.as_json()}
         return {**answer, "rateLimits": self.device.as_json()}

@@ -19,6 +19,7 @@ class Misbehaviour:
         until it is set to 0.
     :arg ack_reason: acknowledge without storing, with this reason code; 3.1.1 clients cannot see the difference.
     :arg ack_matching: the messages `ack_reason` applies to; all where None.
+    :arg ack_closes: close the connection behind such an acknowledgement, as ThingsBoard does on an exhausted quota.
     :arg ack_times: how many messages `ack_reason` applies to; -1 for all. It is counted down.
     :arg ack_delay: seconds between a message and its acknowledgement.
     :arg drop_after: close the connection without a word instead of acknowledging the n-th PUBLISH from now (1 is the
@@ -32,6 +33,7 @@ class Misbehaviour:
     withhold_acks: int = 0
     ack_reason: int | None = None
     ack_matching: Callable[[Publish], bool] | None = None
+    ack_closes: bool = False
     ack_times: int = -1
     ack_delay: float = 0.0
     drop_after: int = 0

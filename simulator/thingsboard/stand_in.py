@@ -145,6 +145,20 @@ class StandIn:
         self.accounts.add(dataclasses.replace(account, token=token))
         self.disconnect(device, "credentials changed", Reason.ADMINISTRATIVE_ACTION)
 
+    def mark_gateway(self, device: str, gateway: bool) -> None:
+        """Set or clear a device's mark "Is gateway"; it counts for sessions that begin from now on.
+
+        :raises KeyError: when no such device has credentials.
+        """
+        account = self.accounts.named(device)
+        if account is None:
+            raise KeyError(device)
+        self.accounts.add(dataclasses.replace(account, gateway=gateway))
+
+    def change_certificate(self, ssl_context: ssl.SSLContext) -> None:
+        """Serve TLS with another certificate; it counts after the next `start_listening`."""
+        self._ssl_context = ssl_context
+
     def disconnect(self, device: str, cause: str = "closed on purpose", reason: int | None = None) -> bool:
         """Close a device's connection, saying `reason` to a MQTT 5 client if given; False when it has none."""
         connection = self._sessions.get(device)

@@ -15,7 +15,10 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from pydantic import SecretStr
 
+from connectors.thingsboard.connection import tls_context
+from model.settings.thingsboard import ThingsBoardSettings
 from tests.contract.certificates import Authority
 
 PROGRAM = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin") or "mosquitto"
@@ -35,18 +38,21 @@ class MosquittoBroker:
 
     :arg folder: for its configuration and its database.
     :arg authority: serve TLS with a certificate that it signs; plain TCP where None.
+
+    `authority` and `anonymous` (whether clients without an account are let in) may be changed; they count from the next `start`.
     """
 
     def __init__(self, folder: Path, authority: Authority | None = None) -> None:
         self._folder = folder
-        self._authority = authority
+        self.authority = authority
+        self.anonymous = True
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
     @property
     def url(self) -> str:
         """mqtt://127.0.0.1:port, or mqtts:// with TLS."""
-        return f"{'mqtts' if self._authority else 'mqtt'}://127.0.0.1:{self.port}"
+        return f"{'mqtts' if self.authority else 'mqtt'}://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         """Start and wait until it listens."""
@@ -76,11 +82,16 @@ class MosquittoBroker:
         self.stop()
 
     def _configuration(self, port: int) -> Path:
-        lines = [f"listener {port} 127.0.0.1", "allow_anonymous true", "max_queued_messages 0", "max_inflight_messages 0"]
+        lines = [
+            f"listener {port} 127.0.0.1",
+            f"allow_anonymous {str(self.anonymous).lower()}",
+            "max_queued_messages 0",
+            "max_inflight_messages 0",
+        ]
         lines += ["persistence true", f"persistence_location {self._folder}/", "user root"]
-        if self._authority is not None:
-            pair = self._authority.issue("broker")
-            lines += [f"cafile {self._authority.file}", f"certfile {pair.certificate}", f"keyfile {pair.key}"]
+        if self.authority is not None:
+            pair = self.authority.issue("broker")
+            lines += [f"cafile {self.authority.file}", f"certfile {pair.certificate}", f"keyfile {pair.key}"]
         file = self._folder / "mosquitto.conf"
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return file
@@ -109,7 +120,8 @@ class Listener:
         self._client.on_message = lambda _client, _data, message: self.messages.append((message.topic, json.loads(message.payload)))
         self._client.reconnect_delay_set(1, 1)
         if authority is not None:
-            self._client.tls_set(ca_certs=str(authority.file))
+            # Its context closes the socket of a handshake that fails, which the library's own does not.
+            self._client.tls_set_context(tls_context(ThingsBoardSettings(url=broker.url, token=SecretStr("none"), ca_file=authority.file)))
         forever = Properties(PacketTypes.CONNECT)
         forever.SessionExpiryInterval = 3600
         self._client.connect("127.0.0.1", broker.port, clean_start=False, properties=forever)

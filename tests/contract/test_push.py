@@ -308,7 +308,7 @@ class Collected(DynamicSink[tuple[str, Cycle]]):
 
 def run(port: int, store: Path, data: list[bytes], count: int) -> list[Cycle]:
     """A flow with recovery that gets `data` until it has `count` cycles."""
-    pipeline = pipeline_of(secured())
+    pipeline = pipeline_of(secured()).model_copy(update={"state_dir": store})
     security = security_of(pipeline.meters[0])
     assert security is not None
     stop = Stop()

@@ -28,6 +28,7 @@ METER = Account("meter", "meter-token")
 def quick_belief(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loopback interface needs no half second to show that a connection ended."""
     monkeypatch.setattr("connectors.thingsboard.conversation.GRACE", 0.1)
+    monkeypatch.setattr("connectors.thingsboard.rhythm.LISTEN", 0.2)
 
 
 @pytest.fixture

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 from connectors.thingsboard.connection import Accepted, Acknowledged, Ended, Event, Received
-from connectors.thingsboard.conversation import CONNACK_TIMEOUT, Conversation, Farewell, Known, Stopping
+from connectors.thingsboard.conversation import CONNACK_TIMEOUT, Conversation, Known, Stopping
 from connectors.thingsboard.dispatch import Dispatch
-from connectors.thingsboard.ending import ACK_TIMEOUT, CONNECTION_LOST, NO_CONNACK, NOT_A_GATEWAY, QUOTA, SHUTTING_DOWN
+from connectors.thingsboard.ending import ACK_TIMEOUT, CONNECTION_LOST, LIMIT_REACHED, NO_CONNACK, NOT_A_GATEWAY, SHUTTING_DOWN
+from connectors.thingsboard.farewell import Farewell
 from connectors.thingsboard.limits import REQUEST_TOPIC, RESPONSE_TOPIC, Pacer
 from connectors.thingsboard.outbox import Outbox
 from connectors.thingsboard.payload import GATEWAY_ITSELF, Kind, Record, encode_record
+from connectors.thingsboard.rhythm import LISTEN
 from connectors.thingsboard.trouble import Trouble
 from connectors.thingsboard.wake import Wake
 from model.settings.thingsboard import ThingsBoardSettings
@@ -41,6 +43,10 @@ class Scripted:
         self._answer = answer
         self._ids = ids
         self._events: deque[Event] = deque([Accepted()] if accept else [])
+
+    def reopen(self) -> None:
+        """The next connection is accepted."""
+        self._events = deque([Accepted()])
 
     def publish(self, topic: str, payload: bytes) -> int:
         self.sent.append((topic, payload))
@@ -74,7 +80,7 @@ class Talk:
         self.pacer = Pacer(lambda: 0.0)
         self.dispatch = Dispatch(self.outbox, self.settings.api, self.pacer)
 
-    def run(self, network: Any, stop_after: float = 1_000.0) -> Farewell:
+    def run(self, network: Any, stop_after: float = 1_000.0, listen: float = 0.0) -> Farewell:
         trouble = Trouble(self.outbox.tell, 60.0, lambda: NOW, lambda: network.now)
         self.stopping.deadline = stop_after
         return Conversation(
@@ -89,6 +95,7 @@ class Talk:
             trouble,
             lambda: network.now,
             lambda: NOW,
+            listen,
         ).run()
 
     def close(self) -> None:
@@ -189,7 +196,7 @@ def test_a_connection_that_closes_behind_a_refusal_was_closed_for_it(talk: Talk)
             return [Acknowledged(message, 0x97), Ended(CONNECTION_LOST, False)]
         return [Acknowledged(message, 0)]
 
-    assert talk.run(Scripted(refuse)).ending is QUOTA
+    assert talk.run(Scripted(refuse)).ending is LIMIT_REACHED
     assert talk.outbox.depth == 3
 
 
@@ -214,3 +221,45 @@ def test_a_stop_does_not_wait_longer_than_it_was_told(talk: Talk) -> None:
     assert network.now == pytest.approx(1.5, abs=0.1)
     assert network.goodbyes == 1
     assert talk.outbox.depth == 3
+
+
+def test_3_1_1_a_record_is_no_culprit_when_the_connection_was_closed_soon_after_it_began(tmp_path: Path) -> None:
+    """Two clients that fight close each other's connections in the middle of anything."""
+    with closing(Talk(tmp_path, protocol="3.1.1")) as talk:
+        talk.outbox.append(records(1))
+        closes = [Ended(CONNECTION_LOST, False)]
+        network = Scripted(lambda message, topic, _: closes if topic == "v1/gateway/telemetry" else [Acknowledged(message, 0)])
+        for _ in range(20):
+            network.reopen()
+            assert talk.run(network, stop_after=math.inf).ending is CONNECTION_LOST
+        assert talk.outbox.depth == 1
+
+
+def test_3_1_1_a_record_is_the_culprit_when_it_was_alone_after_a_time_of_peace_again_and_again(tmp_path: Path) -> None:
+    with closing(Talk(tmp_path, protocol="3.1.1")) as talk:
+        talk.outbox.append([*records(1), *records(1, "M2")])
+
+        def close_on_the_first(message: int, topic: str, payload: bytes) -> list[Event]:
+            return [Ended(CONNECTION_LOST, False)] if b'"M1":[' in payload else [Acknowledged(message, 0)]
+
+        network = Scripted(close_on_the_first)
+        for _ in range(20):
+            network.reopen()
+            talk.run(network, stop_after=network.now + 60.0, listen=LISTEN)
+        assert talk.outbox.depth == 0
+
+
+def test_a_listening_connection_sends_no_record_for_a_while(talk: Talk) -> None:
+    talk.outbox.append(records(1))
+    sent: list[float] = []
+
+    def note(message: int, topic: str, payload: bytes) -> list[Event]:
+        if topic.startswith("v1/gateway"):
+            sent.append(network.now)
+        return [Acknowledged(message, 0)]
+
+    network = Scripted(note)
+    farewell = talk.run(network, stop_after=60.0, listen=5.0)
+    assert sent[0] >= 5.0
+    assert farewell.closure is not None
+    assert farewell.closure.listened

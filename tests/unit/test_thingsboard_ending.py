@@ -14,13 +14,12 @@ from connectors.thingsboard.ending import (
     CONNACK,
     DISCONNECT,
     PUBACK,
-    Closure,
     Ending,
     connection_refused,
     disconnected,
-    infer,
     message_refused,
     not_opened,
+    said,
 )
 
 ALL = [value for value in vars(ending).values() if isinstance(value, Ending)]
@@ -63,7 +62,7 @@ def test_connack_of_3_1_1_as_paho_hands_it_over(return_code: int, name: str) -> 
         (0x00, "closed-by-server"),
         (0x8E, "taken-over"),
         (0x98, "credentials-changed"),
-        (0x8B, "server-shutting-down"),
+        (0x8B, "server-restart"),
         (0x8D, "idle"),
         (0x93, "rate-limited"),
         (0x96, "rate-limited"),
@@ -102,19 +101,10 @@ def test_not_opened(error: OSError, name: str) -> None:
     assert not_opened(error).name == name
 
 
-@pytest.mark.parametrize(
-    ("closures", "name"),
-    [
-        ([Closure(2.0, 0.5)], "connection-lost"),
-        ([Closure(2.0, 0.5)] * 2, "connection-lost"),
-        ([Closure(2.0, 0.5), Closure(1.0, None), Closure(5.0, 0.01)], "taken-over"),
-        ([Closure(3600.0, 0.5), Closure(2.0, 0.5), Closure(2.0, 0.5)], "connection-lost"),
-        ([Closure(3600.0, 0.5), Closure(2.0, 0.5), Closure(2.0, 0.5), Closure(2.0, 0.5)], "taken-over"),
-        ([Closure(0.3, 0.001)] * 3, "rate-limited"),
-    ],
-)
-def test_the_rhythm_of_3_1_1(closures: list[Closure], name: str) -> None:
-    assert infer(closures).name == name
+def test_a_code_is_quoted_as_the_server_said_it() -> None:
+    assert said(0x8E, "5") == "reason code 0x8e"
+    assert said(convert_connack_rc_to_reason_code(ConnackCode.CONNACK_REFUSED_NOT_AUTHORIZED).value, "3.1.1") == "return code 5"
+    assert said(None, "5") == ""
 
 
 def test_a_lost_socket_is_never_called_not_authorized() -> None:
@@ -133,3 +123,13 @@ def test_every_cause_says_what_happened_and_what_to_do() -> None:
 def test_every_code_in_the_tables_exists_in_mqtt_5(table: dict[int, Ending], packet: int) -> None:
     for code in table:
         assert ReasonCode(packet, identifier=code).value == code
+
+
+def test_a_rate_limit_and_a_quota_have_one_code_and_are_told_apart_by_what_follows() -> None:
+    limited = ending.Exhaustion()
+    assert limited.refused(1.0, 1.1) is ending.LIMIT_REACHED
+    assert limited.refused(1.0, 1.2) is ending.LIMIT_REACHED  # was sent before the first refusal
+    limited.passed()
+    assert limited.refused(3.0, 3.1) is ending.RATE_LIMITED
+    assert limited.refused(5.0, 5.1) is ending.QUOTA
+    assert limited.refused(5_000.0, 5_000.1) is ending.LIMIT_REACHED

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from connectors.thingsboard.ownership import Lock, Ownership
+from connectors.thingsboard import ownership
+from connectors.thingsboard.ownership import Lock, Ownership, session_holder
 from model.errors import OwnershipError, StorageError
 
 SERVER, TOKEN = "tb.example:1883", "very-secret-token"
@@ -110,3 +112,65 @@ def test_a_link_in_the_shared_directory_is_not_followed(tmp_path: Path, shared: 
     with pytest.raises(StorageError):
         Ownership(SERVER, [TOKEN], state(tmp_path, "a"), [shared])
     assert target.read_text(encoding="ascii") == "precious"
+
+
+def unique_server() -> str:
+    """A server that no other test run on this machine claims."""
+    return f"tb-{secrets.token_hex(8)}.example:1883"
+
+
+def test_the_claim_holds_where_no_directory_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership, "host_directories", lambda: ())
+    server = unique_server()
+    with Ownership(server, [TOKEN], state(tmp_path, "a")):
+        with pytest.raises(OwnershipError, match=f"belongs to another process: pid {os.getpid()}") as caught:
+            Ownership(server, [TOKEN], state(tmp_path, "b"))
+        assert f"kill {os.getpid()}" in caught.value.remedy
+    Ownership(server, [TOKEN], state(tmp_path, "b")).release()
+
+
+def test_the_claim_holds_when_a_cleaner_took_the_file_away(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership, "host_directories", lambda: (shared,))
+    server = unique_server()
+    with Ownership(server, [TOKEN], state(tmp_path, "a")):
+        for file in shared.iterdir():
+            file.unlink()
+        with pytest.raises(OwnershipError, match=f"pid {os.getpid()}"):
+            Ownership(server, [TOKEN], state(tmp_path, "b"))
+
+
+def test_who_holds_the_session_can_be_asked(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ownership, "host_directories", lambda: (shared,))
+    server = unique_server()
+    assert session_holder(server, [TOKEN]) is None
+    with Ownership(server, [TOKEN], state(tmp_path, "a")):
+        found = session_holder(server, [TOKEN])
+        assert found is not None
+        assert (found["pid"], found["state_dir"]) == (str(os.getpid()), str((tmp_path / "a").resolve()))
+        with pytest.raises(OwnershipError):  # asking did not take anything away
+            Ownership(server, [TOKEN], state(tmp_path, "b"))
+    assert session_holder(server, [TOKEN]) is None
+
+
+def test_every_user_can_read_who_holds_the_lock(tmp_path: Path, shared: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        with Ownership(SERVER, [TOKEN], state(tmp_path, "a"), [shared]):
+            (file,) = shared.iterdir()
+            assert file.stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(before)
+
+
+def test_a_lock_of_another_user_that_cannot_be_read_stops_nobody(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> int:
+        if path.parent == shared:
+            raise StorageError(f"the lock {path} cannot be opened") from PermissionError(13, "Permission denied")
+        return opened(path)
+
+    opened = ownership._open
+    monkeypatch.setattr(ownership, "_open", refuse)
+    monkeypatch.setattr(ownership, "host_directories", lambda: (shared,))
+    server = unique_server()
+    with Ownership(server, [TOKEN], state(tmp_path, "a")), pytest.raises(OwnershipError):
+        Ownership(server, [TOKEN], state(tmp_path, "b"))

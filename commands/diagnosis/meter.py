@@ -1,0 +1,237 @@
+"""From a meter to readings that may be sent: name, link, data link, association, one read, mapping, validation.
+
+Many meters accept one connection at a time. So a meter that the running pipeline reads well is left alone, and where a
+connection is refused while a pipeline runs, the finding says who may hold it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from commands.diagnosis.links import BrokenLinkError, Chain
+from connectors.archive.reader import ArchivedCycle, ArchiveReader
+from connectors.archive.schema import FILE_NAME
+from connectors.dlms.access import OwnConnection
+from connectors.dlms.conversation import State
+from connectors.dlms.host_names import lookup
+from connectors.dlms.invocation_counters import FILE_NAME as COUNTERS
+from connectors.dlms.invocation_counters import InvocationCounters
+from connectors.dlms.plan import plan_reads
+from connectors.dlms.poll import MeterPoll
+from connectors.dlms.session import Session
+from model.errors import MeterError, PipelineError, StorageError
+from model.loading.load import Loaded, LoadedNode
+from model.messages import Cycle, ErrorKind, Outcome, Reading, Rejection
+from model.node import MAIN
+from model.settings.meter import MeterSettings
+from model.timestamps import utc_now
+from operators.map import CycleMapper, MapSettings
+from operators.validate import ValidateSettings
+from operators.validation.judge import MeterJudge, RuleBook
+
+RECENT_INTERVALS = 3
+RECENT_AT_LEAST = timedelta(seconds=60)
+"""A cycle counts as recent within so many intervals, and within this time in any case."""
+
+HISTORY = timedelta(days=1)
+"""How far back the archive is asked."""
+
+SHOWN = 6
+"""Values, errors or rejections that a finding lists."""
+
+_BEFORE_ASSOCIATION = (State.IDLE, State.CONNECTING, State.CLOSED)
+
+
+@dataclass(frozen=True)
+class MeterLook:
+    """How to look at meters.
+
+    :arg loaded: the configuration.
+    :arg resolve: see `connectors.dlms.session.Session`.
+    :arg holder: pid of the pipeline that runs on this host with this configuration's session; None when none does.
+    :arg force: connect also to a meter that the pipeline reads well.
+    """
+
+    loaded: Loaded
+    resolve: Callable[[str, str], str]
+    holder: str | None
+    force: bool
+
+    def look_at(self, chain: Chain, meter: MeterSettings) -> None:
+        """All links of one meter, or up to the first that is broken."""
+        with suppress(BrokenLinkError):
+            asyncio.run(self._look_at(chain, meter))
+
+    async def _look_at(self, chain: Chain, meter: MeterSettings) -> None:
+        with chain.link(meter.id, "pipeline") as finding:
+            latest = self._latest_good(meter)
+            if self.holder is None:
+                finding.skip("no pipeline runs on this host with this session, so none holds the meter's connection")
+            elif latest is None:
+                finding.note(f"the running pipeline (pid {self.holder}) has no recent good cycle of this meter in the archive")
+            else:
+                finding.found = f"the running pipeline (pid {self.holder}) reads it well: {_cycle_text(latest)}"
+        if self.holder is not None and not self.force and (latest is not None or meter.is_ciphered):
+            with chain.link(meter.id, "connection") as finding:
+                finding.skip(_CIPHERED if meter.is_ciphered else _ONE_AT_A_TIME)
+            return
+        cycle = await self._read(chain, meter)
+        readings = self._map(chain, meter, cycle)
+        self._validate(chain, meter, readings)
+
+    async def _read(self, chain: Chain, meter: MeterSettings) -> Cycle:
+        with chain.link(meter.id, "name") as finding:
+            finding.found = await self._resolved(meter)
+        access = OwnConnection(meter)
+        session = Session(meter, self.resolve, InvocationCounters(self.loaded.settings.state_dir / COUNTERS), access)
+        try:
+            await self._associate(chain, meter, session)
+            with chain.link(meter.id, "read") as finding:
+                reads = self.loaded.settings.reads(meter)
+                poll = MeterPoll(meter, plan_reads(reads), self.loaded.settings.interval(meter), session, access)
+                cycle = await poll.cycle(utc_now())
+                errors = [f"{error.key or 'all'}: {error.detail}" for error in cycle.errors]
+                if cycle.outcome is Outcome.FAILED:
+                    raise BrokenLinkError(f"no value could be read: {_some(errors)}", cycle.errors[0].remedy if cycle.errors else "")
+                text = f"{len(cycle.values)} of {len(reads)} values in {cycle.duration:.2f} s and {cycle.exchanges} exchanges"
+                if errors:
+                    finding.note(f"{text}; without value: {_some(errors)}", cycle.errors[0].remedy)
+                else:
+                    finding.found = text
+            return cycle
+        finally:
+            await session.close()
+
+    async def _resolved(self, meter: MeterSettings) -> str:
+        parts = urlsplit(meter.connect)
+        host = parts.hostname
+        if parts.scheme in ("sim", "serial") or host is None:
+            return f"{meter.connect} needs no name service"
+        try:
+            addresses = await asyncio.wait_for(lookup(host), meter.connect_timeout)
+        except (OSError, asyncio.TimeoutError) as error:
+            raise BrokenLinkError(f"the name {host} cannot be resolved: {error}", "check connect and this machine's name service") from None
+        return f"{host} is {', '.join(addresses)}"
+
+    async def _associate(self, chain: Chain, meter: MeterSettings, session: Session) -> None:
+        """Link, data link and association are opened in one go; where it stopped tells which of them is broken."""
+        fault: MeterError | None = None
+        chain.looking(f"{meter.id}: association")
+        try:
+            await session.associate()
+        except MeterError as error:
+            fault = error
+        except PipelineError as error:
+            fault = MeterError(ErrorKind.CONNECT, error.what, error.remedy)
+        with chain.link(meter.id, "link") as finding:
+            if fault is not None and fault.kind is ErrorKind.CONNECT:
+                raise self._broken(fault, meter)
+            finding.found = f"{meter.connect} is open"
+        if meter.framing == "hdlc":
+            with chain.link(meter.id, "HDLC") as finding:
+                if fault is not None and session.failed_in in _BEFORE_ASSOCIATION:
+                    raise self._broken(fault, meter)
+                finding.found = f"the data link is up: server {meter.server_logical}/{meter.server_physical}, client {meter.client_sap}"
+        with chain.link(meter.id, "association") as finding:
+            if fault is not None:
+                raise self._broken(fault, meter)
+            finding.found = f"accepted, authentication {meter.authentication}, GET-with-list {'yes' if session.with_list else 'no'}"
+
+    def _broken(self, fault: MeterError, meter: MeterSettings) -> BrokenLinkError:
+        remedy = fault.remedy
+        if self.holder is not None:
+            remedy = f"{remedy}; the running pipeline (pid {self.holder}) may hold the only connection that this meter allows"
+        return BrokenLinkError(f"{meter.connect}: {fault.what}", remedy.removeprefix("; "))
+
+    def _latest_good(self, meter: MeterSettings) -> ArchivedCycle | None:
+        """The latest cycle with values, if it is recent."""
+        now = utc_now()
+        recent = max(RECENT_AT_LEAST, timedelta(seconds=RECENT_INTERVALS * self.loaded.settings.interval(meter)))
+        return next((cycle for cycle in reversed(self._cycles(meter, now - recent, now)) if cycle.value_count), None)
+
+    def _cycles(self, meter: MeterSettings, start: datetime, end: datetime) -> list[ArchivedCycle]:
+        with suppress(StorageError), ArchiveReader(archive_file(self.loaded)) as archive:
+            return archive.cycles(meter.id, start, end)
+        return []
+
+    def _map(self, chain: Chain, meter: MeterSettings, cycle: Cycle) -> list[Reading]:
+        mappers = [node.settings for node in self._behind(self._reader(meter)) if isinstance(node.settings, MapSettings)]
+        readings: list[Reading] = []
+        with chain.link(meter.id, "mapping") as finding:
+            verdicts = [verdict for settings in mappers for verdict in CycleMapper(settings, self.loaded.settings)(cycle)]
+            rejected = [f"{verdict.reading.key}: {verdict.reason}" for verdict in verdicts if isinstance(verdict, Rejection)]
+            readings = [verdict for verdict in verdicts if isinstance(verdict, Reading)]
+            if not mappers:
+                finding.skip("no map node takes this meter's cycles")
+            elif not readings:
+                raise BrokenLinkError(f"nothing is left to send: {_some(rejected) or 'keep and drop leave every key out'}", _MAP_REMEDY)
+            elif rejected:
+                finding.note(f"{len(rejected)} of {len(verdicts)} values are rejected: {_some(rejected)}", _MAP_REMEDY)
+            else:
+                finding.found = _some([_text(reading) for reading in readings])
+        return readings
+
+    def _validate(self, chain: Chain, meter: MeterSettings, readings: Sequence[Reading]) -> None:
+        validators = [node.settings for node in self._behind(self._reader(meter)) if isinstance(node.settings, ValidateSettings)]
+        with chain.link(meter.id, "validation") as finding:
+            if not validators or not readings:
+                finding.skip("no validate node takes this meter's readings" if not validators else "there is no reading")
+                return
+            rejected = []
+            for settings in validators:
+                judge = MeterJudge(RuleBook(settings.defaults, settings.rules), lambda _reading, _what: None)
+                verdicts = [judge.judge(reading) for reading in readings]
+                rejected += [f"{verdict.reading.key}: {verdict.reason}" for verdict in verdicts if isinstance(verdict, Rejection)]
+            if len(rejected) >= len(readings):
+                raise BrokenLinkError(f"every reading is rejected: {_some(rejected)}", _RULE_REMEDY)
+            if rejected:
+                finding.note(f"{len(rejected)} of {len(readings)} readings are rejected: {_some(rejected)}", _RULE_REMEDY)
+            else:
+                finding.found = f"{len(readings)} readings are plausible (rules along time need more than one)"
+
+    def _reader(self, meter: MeterSettings) -> set[str]:
+        """The nodes that read this meter."""
+        patterns = {node.id: getattr(node.settings, "meters", ()) for node in self.loaded.nodes if node.type.name == "dlms-in"}
+        return {node for node, wanted in patterns.items() if any(fnmatchcase(meter.id, pattern) for pattern in wanted)}
+
+    def _behind(self, sources: set[str]) -> list[LoadedNode]:
+        """The nodes that get something from the main output of `sources`, directly or through others, in order."""
+        reached, found = set(sources), []
+        for node in self.loaded.nodes:
+            if any(wire.source in reached and wire.port == MAIN for wire in node.inputs):
+                reached.add(node.id)
+                found.append(node)
+        return found
+
+
+_ONE_AT_A_TIME = "not opened a second time, many meters accept one connection at a time; --force opens it all the same"
+_CIPHERED = "not opened: the meter would refuse the running pipeline's lower invocation counters afterwards; --force opens it all the same"
+_MAP_REMEDY = "correct unit or scale in the template, or the map node's settings"
+_RULE_REMEDY = "look at the value; if it is right, widen the validate node's rule"
+
+
+def archive_file(loaded: Loaded) -> Path:
+    """Where the pipeline keeps its history."""
+    return loaded.settings.state_dir / FILE_NAME
+
+
+def _cycle_text(cycle: ArchivedCycle) -> str:
+    age = (utc_now() - cycle.started).total_seconds()
+    return f"{cycle.value_count} values {age:.0f} s ago in {cycle.duration:.2f} s ({cycle.outcome.value})"
+
+
+def _text(reading: Reading) -> str:
+    value = str(reading.value) if isinstance(reading.value, (str, bool)) else format(reading.value, "f")
+    return f"{reading.key} {value} {reading.unit or ''}".strip()
+
+
+def _some(texts: Sequence[str]) -> str:
+    more = f", and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
+    return ", ".join(texts[:SHOWN]) + more
