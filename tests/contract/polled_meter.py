@@ -28,7 +28,7 @@ def poll_virtual_meter(
     meters: BackgroundMeters, count: int, reads: dict[str, object] = REGISTERS, behaviour: Behaviour | None = None, **settings: object
 ) -> list[Cycle]:
     """`count` cycles of the meter "m", started with what `settings` and the query of `connect` say, then a release."""
-    base = {"id": "m", "connect": "sim://three-phase", "template": "t", "exchange_timeout": 0.3, "backoff_min": 0.01, "backoff_max": 0.02}
+    base = {"id": "m", "connect": "sim://three-phase", "template": "t", "exchange_timeout": 2.0, "backoff_min": 0.01, "backoff_max": 0.02}
     meter = MeterSettings.model_validate({**base, **settings})
     config, described = parse_sim_url(meter.connect, meter)
     address = meters.start(config, behaviour or described)

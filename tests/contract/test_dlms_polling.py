@@ -36,7 +36,7 @@ def meters() -> Iterator[BackgroundMeters]:
 
 
 def settings_of(**settings: object) -> MeterSettings:
-    base = {"id": "m", "connect": "sim://three-phase", "template": "t", "exchange_timeout": 0.3, "backoff_min": 0.01, "backoff_max": 0.02}
+    base = {"id": "m", "connect": "sim://three-phase", "template": "t", "exchange_timeout": 2.0, "backoff_min": 0.01, "backoff_max": 0.02}
     return MeterSettings.model_validate({**base, **settings})
 
 

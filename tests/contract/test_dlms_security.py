@@ -58,7 +58,7 @@ def settings_of(
         fields |= {"security_suite": suite, **{name: key.hex() for name, key in keys.items()}}
     if secret:
         fields["password" if authentication == "low" else "hls_secret"] = secret
-    base = {"id": "m", "connect": "sim://m", "template": "t", "client_sap": 1, "framing": "wrapper", "exchange_timeout": 1.0}
+    base = {"id": "m", "connect": "sim://m", "template": "t", "client_sap": 1, "framing": "wrapper", "exchange_timeout": 2.0}
     settings = MeterSettings.model_validate({**base, "backoff_min": 0.01, "backoff_max": 0.02, **fields, **more})
     access = client_access(authentication, secret.encode(), suite if ciphered else 0, policy, **(keys if ciphered else {}))
     return settings, access

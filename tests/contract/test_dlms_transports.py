@@ -41,7 +41,7 @@ def meters() -> Iterator[BackgroundMeters]:
 
 
 def settings_of(connect: str, **settings: object) -> MeterSettings:
-    base = {"id": "m", "template": "t", "exchange_timeout": 0.5, "backoff_min": 0.01, "backoff_max": 0.02}
+    base = {"id": "m", "template": "t", "exchange_timeout": 2.0, "backoff_min": 0.01, "backoff_max": 0.02}
     return MeterSettings.model_validate({**base, "connect": connect, **settings})
 
 
