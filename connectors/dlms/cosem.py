@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from decimal import Decimal
 from math import isfinite
@@ -20,7 +20,7 @@ from connectors.dlms.events import Attribute, CosemData
 from model.messages import Value
 from model.obis import format_logical_name
 
-__all__ = ["CosemError", "clock_time", "decode", "decode_from", "render", "scaler_unit"]
+__all__ = ["CosemError", "clock_time", "decode", "decode_from", "elements", "render", "scaler_unit"]
 
 MAX_DEPTH = 16
 """Arrays and structures inside each other; real objects stay below 6."""
@@ -66,6 +66,26 @@ def decode_from(reader: Reader) -> CosemData:
     return _Decoder(reader).value(0)
 
 
+def elements(reader: Reader) -> Iterator[CosemData]:
+    """The elements of the array or compact-array in `reader`, one by one, so that a long one need not be decoded at a stretch.
+
+    Nothing where it is null-data, which some meters send for an empty array.
+
+    :raises CosemError: as `decode`; elements already given stand.
+    """
+    tag = reader.byte()
+    if tag == 0:
+        return
+    if tag == COMPACT_ARRAY:
+        yield from _Decoder(reader).compact_elements(0)
+        return
+    if tag != ARRAY:
+        raise CosemError(f"an array is expected, but data type {tag} is there")
+    decoder = _Decoder(reader)
+    for _ in range(reader.length()):
+        yield decoder.value(1)
+
+
 class _Decoder:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -99,16 +119,18 @@ class _Decoder:
             raise CosemError(f"more than {MAX_VALUES} values")
 
     def _compact_array(self, depth: int) -> CosemData:
+        return list(self.compact_elements(depth))
+
+    def compact_elements(self, depth: int) -> Iterator[CosemData]:
+        """The elements of a compact-array whose tag has been read."""
         description = self._description(depth)
         contents = _Decoder(Reader(self._reader.take(self._reader.length())))
         contents._values = self._values
-        rows: list[CosemData] = []
         while before := contents._reader.remaining:
-            rows.append(contents._described(description))
+            yield contents._described(description)
             if contents._reader.remaining == before:
                 raise CosemError("the elements of a compact-array have no size")
         self._values = contents._values
-        return rows
 
     def _description(self, depth: int) -> TypeDescription:
         _check_depth(depth)

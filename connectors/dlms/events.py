@@ -22,12 +22,17 @@ class Attribute:
     """A COSEM attribute descriptor: interface class, six-byte logical name, attribute index.
 
     `base_name` is the object's short name where it is known beforehand; it matters for meters read by short names only.
+    `selection` asks for a part of the attribute: the selector and its parameters, encoded (IEC 62056-5-3, selective access).
+    With `as_encoded` the answer's data is the encoded value, for one that is too long to be decoded at a stretch; such an
+    attribute is asked for alone.
     """
 
     class_id: int
     logical_name: bytes
     index: int
     base_name: int | None = None
+    selection: bytes = b""
+    as_encoded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import structlog
@@ -236,7 +237,7 @@ class Session:
         if self._recovery is not None:
             await self._recovery.top_up()
         names = f"the request for {len(attributes)} attributes" if len(attributes) > 1 else "a GET request"
-        timer = self._timers.setdefault(tuple(attributes), ReplyTimer(self._meter.exchange_timeout))
+        timer = self._timers.setdefault(tuple(map(_whole, attributes)), ReplyTimer(self._meter.exchange_timeout))
         before = self._sent
         if not self._conversation.tells_answers_apart:
             await self._clear_the_line()
@@ -423,6 +424,11 @@ class Session:
         if logging.getLogger(__name__).isEnabledFor(logging.DEBUG):
             self._log.debug("sent" if sent else "received", frame=self._conversation.trace(data, sent))
         return data
+
+
+def _whole(attribute: Attribute) -> Attribute:
+    """The attribute itself, whichever part of it is asked for: one timer serves them all."""
+    return replace(attribute, selection=b"") if attribute.selection else attribute
 
 
 def _raise_ending(event: Event) -> None:

@@ -267,8 +267,8 @@ def test_a_meter_that_gives_up_upon_the_list_is_said_to() -> None:
 def test_requests_are_cut_to_the_meters_pdu_size() -> None:
     assert [capacity(size) for size in (0, 1, 5, 8, 12, 512, 65535)] == [255, 1, 1, 1, 3, 169, 255]
     for size in (12, 64, 200, 512):
-        assert len(read_request([0xFFFF] * capacity(size))) <= size
-    assert len(read_request([1] * 255)) == 1 + 2 + 3 * 255
+        assert len(read_request([(0xFFFF, b"")] * capacity(size))) <= size
+    assert len(read_request([(1, b"")] * 255)) == 1 + 2 + 3 * 255
     assert block_request(0x1234).hex() == "0501051234"
     assert associated().fits([ENERGY] * 300, 300) == 169
 

@@ -22,7 +22,7 @@ _GET_REQUEST, _GET_RESPONSE = 0xC0, 0xC4
 _READ_REQUEST, _READ_RESPONSE = 0x05, 0x0C
 _GATEWAY = (0xE6, 0xE7)
 _NEXT, _WITH_LIST = 2, 3
-_BLOCK_RESULT, _BLOCK_NUMBER_ACCESS = 2, 5
+_BLOCK_RESULT, _PARAMETERIZED_ACCESS, _BLOCK_NUMBER_ACCESS = 2, 4, 5
 
 
 def describe(apdu: bytes, reveal: Reveal | None = None) -> str:
@@ -88,10 +88,15 @@ def _response(apdu: bytes) -> str:
 
 
 def _read_request(reader: Reader) -> str:
-    return ", ".join(_access(reader.byte(), reader.unsigned(2)) for _ in range(reader.length()))
+    return ", ".join(_access(reader) for _ in range(reader.length()))
 
 
-def _access(choice: int, number: int) -> str:
+def _access(reader: Reader) -> str:
+    choice, number = reader.byte(), reader.unsigned(2)
+    if choice == _PARAMETERIZED_ACCESS:
+        reader.byte()
+        cosem.decode_from(reader)
+        return f"{number:04X} selective"
     return f"after block {number}" if choice == _BLOCK_NUMBER_ACCESS else f"{number:04X}"
 
 

@@ -70,7 +70,12 @@ class Get:
         if self.is_list:
             return ServiceRefused("the meter answered a list with a single value")
         # A value says itself where it ends. Some meters send leftovers of their buffer behind it.
+        if self._attributes[0].as_encoded:
+            return self._encoded(reader.rest())
         return self._single(lambda: cosem.decode_from(reader))
+
+    def _encoded(self, data: bytes) -> Step:
+        return Answered((AttributeResult(self._attributes[0], data),))
 
     def _single(self, decode: Callable[[], CosemData]) -> Step:
         attribute = self._attributes[0]
@@ -116,6 +121,8 @@ class Get:
         if not block.last:
             return NextBlock(block.number)
         data = bytes(self._blocks)
+        if self._attributes[0].as_encoded:
+            return self._encoded(data)
         if not self.is_list:
             return self._single(lambda: cosem.decode(data))
         try:

@@ -96,7 +96,8 @@ class Read:
         self._asked = attributes
         self._last_block = None
         self._blocks.clear()
-        return read_request([name for attribute in attributes if (name := self._names.find(attribute)) is not None])
+        found = [(name, attribute.selection) for attribute in attributes if (name := self._names.find(attribute)) is not None]
+        return read_request(found)
 
     def _add(self, last: bool, number: int, data: bytes) -> Step:
         if number == self._last_block:
@@ -165,7 +166,8 @@ def _result(attribute: Attribute, reader: Reader, alone: bool) -> AttributeResul
 
 def _value(attribute: Attribute, data: bytes) -> AttributeResult:
     try:
-        return AttributeResult(attribute, cosem.decode(data))
+        value = cosem.decode(data)
+        return AttributeResult(attribute, data if attribute.as_encoded else value)
     except CosemError as error:
         return AttributeResult(attribute, error=ErrorKind.DECODE, error_detail=str(error))
 

@@ -156,7 +156,8 @@ def _get_response(reader: Reader) -> GetReply:
     if is_error:
         return GetBlock(invoke_id, last, number, b"", reader.byte())
     data = reader.take(reader.length())
-    reader.finish()
+    if data or not last:  # some meters repeat the header behind an empty last block
+        reader.finish()
     return GetBlock(invoke_id, last, number, data, None)
 
 

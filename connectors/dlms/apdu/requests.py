@@ -21,10 +21,12 @@ from connectors.dlms.events import Attribute
 
 gurux_seam.install()
 
-CONFORMANCE, CONFORMANCE_SHORT = 0x001214, 0x101200
+CONFORMANCE, CONFORMANCE_SHORT = 0x001214, 0x101220
 """As in the standard: get or read, several at a time, block transfer, selective access; `PROPOSED` is how the library writes it."""
 PROPOSED = Conformance.GET | Conformance.MULTIPLE_REFERENCES | Conformance.BLOCK_TRANSFER_WITH_GET_OR_READ | Conformance.SELECTIVE_ACCESS
-PROPOSED_SHORT = Conformance.READ | Conformance.MULTIPLE_REFERENCES | Conformance.BLOCK_TRANSFER_WITH_GET_OR_READ
+PROPOSED_SHORT = (
+    Conformance.READ | Conformance.MULTIPLE_REFERENCES | Conformance.BLOCK_TRANSFER_WITH_GET_OR_READ | Conformance.PARAMETERIZED_ACCESS
+)
 CONFIRMED_HIGH = 0xC0
 """Service class confirmed and priority high, the upper bits of invoke-id-and-priority."""
 MAX_PASSWORD = 128
@@ -60,9 +62,7 @@ class RequestBuilder:
 
     def get(self, attributes: Sequence[Attribute], invoke_id: int) -> bytes:
         """GET-request-normal for one attribute, GET-request-with-list for several (at most 255)."""
-        descriptors = b"".join(
-            attribute.class_id.to_bytes(2, "big") + attribute.logical_name + bytes([attribute.index, 0]) for attribute in attributes
-        )
+        descriptors = b"".join(map(_descriptor, attributes))
         if len(attributes) == 1:
             return self._build(Command.GET_REQUEST, GetCommandType.NORMAL, invoke_id, descriptors)
         count = bytes([len(attributes)]) if len(attributes) < 0x80 else bytes([0x81, len(attributes)])
@@ -81,6 +81,12 @@ class RequestBuilder:
             self._client.settings, CONFIRMED_HIGH | invoke_id, command, choice, GXByteBuffer(body), None, _NO_STATUS
         )
         return bytes(GXDLMS.getLnMessages(parameters)[0])
+
+
+def _descriptor(attribute: Attribute) -> bytes:
+    """Attribute descriptor, then whether selective access follows, and which."""
+    access = b"\x01" + attribute.selection if attribute.selection else b"\x00"
+    return attribute.class_id.to_bytes(2, "big") + attribute.logical_name + bytes([attribute.index]) + access
 
 
 def list_capacity(max_pdu_size: int) -> int:

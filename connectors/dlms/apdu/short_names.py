@@ -16,8 +16,8 @@ from connectors.dlms.events import Attribute, CosemData
 from model.obis import format_logical_name
 
 READ_REQUEST = 0x05
-VARIABLE_NAME, BLOCK_NUMBER_ACCESS = 2, 5
-"""Choices of Variable-Access-Specification. Selective access will need a third one, parameterised-access (4)."""
+VARIABLE_NAME, PARAMETERIZED_ACCESS, BLOCK_NUMBER_ACCESS = 2, 4, 5
+"""Choices of Variable-Access-Specification."""
 OBJECT_LIST = 0xFA08
 """Attribute 2 of the current association, whose base name is FA00 (IEC 62056-6-2, reserved base names)."""
 
@@ -30,10 +30,15 @@ _HEADER_SIZE = 3
 _ENTRY_SIZE = 3
 
 
-def read_request(names: Sequence[int]) -> bytes:
-    """READ-request for the attributes with these short names, 1 to 255."""
+def read_request(names: Sequence[tuple[int, bytes]]) -> bytes:
+    """READ-request for the attributes with these short names, 1 to 255, each with its selective access, empty for none."""
     count = bytes([len(names)]) if len(names) < 0x80 else bytes([0x81, len(names)])
-    return bytes([READ_REQUEST]) + count + b"".join(bytes([VARIABLE_NAME]) + name.to_bytes(2, "big") for name in names)
+    return bytes([READ_REQUEST]) + count + b"".join(_access_specification(name, selection) for name, selection in names)
+
+
+def _access_specification(name: int, selection: bytes) -> bytes:
+    choice = PARAMETERIZED_ACCESS if selection else VARIABLE_NAME
+    return bytes([choice]) + name.to_bytes(2, "big") + selection
 
 
 def block_request(number: int) -> bytes:
