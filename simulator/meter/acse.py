@@ -71,6 +71,7 @@ class Conformance(IntFlag):
     MULTIPLE_REFERENCES = 1 << 9
     GET = 1 << 4
     SET = 1 << 3
+    PARAMETERIZED_ACCESS = 1 << 5
     SELECTIVE_ACCESS = 1 << 2
     ACTION = 1 << 0
 

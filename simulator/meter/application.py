@@ -21,6 +21,7 @@ from simulator.meter.xdlms import (
     GetNormal,
     GetResult,
     GetWithList,
+    Selection,
     ServiceError,
     StateError,
 )
@@ -34,7 +35,8 @@ _OFFERED = (
     | Conformance.SELECTIVE_ACCESS
     | Conformance.ACTION
 )
-_OFFERED_SHORT = Conformance.READ | Conformance.BLOCK_TRANSFER_WITH_GET | Conformance.MULTIPLE_REFERENCES
+_OFFERED_SHORT = Conformance.READ | Conformance.BLOCK_TRANSFER_WITH_GET | Conformance.MULTIPLE_REFERENCES | Conformance.PARAMETERIZED_ACCESS
+_SELECTIVE = Conformance.SELECTIVE_ACCESS | Conformance.PARAMETERIZED_ACCESS
 _REPLY_TO_HLS = (15, bytes((0, 0, 40, 0, 0, 255)), 1)
 _GETS = frozenset(bytes((tag,)) for tag in (xdlms.GET_REQUEST, short_names.READ_REQUEST, 0xC8, 0xD0, 0xDB, 0xDC))
 
@@ -261,7 +263,7 @@ class Application:
             block = None if self._read_transfer is None else self._read_transfer.block(request.block + 1)
             return block or short_names.build_read_error(AccessResult.DATA_BLOCK_NUMBER_INVALID)
         self._read_transfer = None
-        attributes = [self._descriptor(name) for name in request.names]
+        attributes = [self._descriptor(name, selection) for name, selection in zip(request.names, request.selections, strict=True)]
         self._counters.record(now, association.client, "read", [attribute for attribute in attributes if attribute is not None])
         manner = self._device.behaviour.with_list
         if len(attributes) > 1 and (manner == "exception" or Conformance.MULTIPLE_REFERENCES not in association.conformance):
@@ -275,12 +277,12 @@ class Application:
             results = results[:-1]
         return self._read_response(association, short_names.encode_results(results))
 
-    def _descriptor(self, name: int) -> AttributeDescriptor | None:
+    def _descriptor(self, name: int, selection: Selection | None) -> AttributeDescriptor | None:
         try:
             item, index = short_names.find_attribute(self._device.objects, name)
         except AccessError:
             return None
-        return AttributeDescriptor(item.class_id, item.logical_name, index)
+        return AttributeDescriptor(item.class_id, item.logical_name, index, selection)
 
     def _read_response(self, association: AssociationContext, results: bytes) -> bytes | None:
         answer = short_names.build_read_response(results)
@@ -292,7 +294,7 @@ class Application:
         return self._read_transfer.block(1)
 
     def _read(self, association: AssociationContext, attribute: AttributeDescriptor, now: float) -> GetResult:
-        if attribute.selection is not None and Conformance.SELECTIVE_ACCESS not in association.conformance:
+        if attribute.selection is not None and not _SELECTIVE & association.conformance:
             return AccessResult.SCOPE_OF_ACCESS_VIOLATED
         try:
             return encode(self._device.read(attribute, now, association))

@@ -62,6 +62,15 @@ class Behaviour:
     :arg compact_profile: rows of a load profile after the first have null-data as timestamp, and as value where it is
         the same as in the row before.
     :arg start_excluded: a load profile by range leaves out the row at its start.
+    :arg end_excluded: a load profile by range leaves out the row at its end.
+    :arg profile_access: any; by-entry (selection by range is refused); whole (any selection is refused).
+    :arg profile_nulls: which null-data `compact_profile` writes: timestamps and values, or timestamps alone.
+    :arg newest_first: load profiles are sorted last in, first out.
+    :arg duplicated_rows: every so many rows of a load profile one comes twice; 0 for none.
+    :arg swapped_rows: every so many rows of a load profile one comes before the row that it follows; 0 for none.
+    :arg no_deviation: date-times say of their deviation that it is not specified.
+    :arg power_fail_period: from the start of one power failure to that of the next, counted from 1970; 0 for none.
+    :arg power_fail_length: length of a power failure, in which no row is captured.
     :arg replay_answer: what a request gets whose invocation counter is not above the last one: an exception-response
         invocation-counter-error or deciphering-error, for an AARQ the rejection of the association (for other requests
         a deciphering-error), or nothing.
@@ -108,6 +117,15 @@ class Behaviour:
     inverted_deviation: bool = False
     compact_profile: bool = False
     start_excluded: bool = False
+    end_excluded: bool = False
+    profile_access: Literal["any", "by-entry", "whole"] = "any"
+    profile_nulls: Literal["all", "timestamps"] = "all"
+    newest_first: bool = False
+    duplicated_rows: int = 0
+    swapped_rows: int = 0
+    no_deviation: bool = False
+    power_fail_period: float = 0.0
+    power_fail_length: float = 0.0
     replay_answer: Literal["invocation-counter-error", "deciphering-error", "rejection", "silent"] = "invocation-counter-error"
     wrong_proof: bool = False
     flipped_tag: float = 0.0
@@ -133,6 +151,10 @@ class Behaviour:
             "drop_every",
             "hang_up_every",
             "babble",
+            "duplicated_rows",
+            "swapped_rows",
+            "power_fail_period",
+            "power_fail_length",
         ):
             if not 0 <= getattr(self, name) <= 1e7:
                 raise ValueError(f"{name} {getattr(self, name)} is out of range; it is 0 or more")

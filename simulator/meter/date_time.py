@@ -43,12 +43,13 @@ def clock_status(local: datetime) -> int:
 def encode_date_time(local: datetime, deviation_sign: int = 1) -> bytes:
     """The 12 bytes of an aware local time.
 
-    :arg deviation_sign: -1 gives the deviation the sign that some makers give it.
+    :arg deviation_sign: -1 gives the deviation the sign that some makers give it; 0 says that it is not specified.
     """
+    deviation = deviation_sign * deviation_minutes(local) if deviation_sign else _DEVIATION_NOT_SPECIFIED
     return (
         local.year.to_bytes(2, "big")
         + bytes((local.month, local.day, local.isoweekday(), local.hour, local.minute, local.second, local.microsecond // 10_000))
-        + (deviation_sign * deviation_minutes(local)).to_bytes(2, "big", signed=True)
+        + deviation.to_bytes(2, "big", signed=True)
         + bytes((clock_status(local),))
     )
 

@@ -87,7 +87,8 @@ class Reading:
 
     def date_time(self, at: float) -> TypedValue:
         """A time as the meter's clock shows it, as an octet-string."""
-        return octet_string(encode_date_time(self.local(at), -1 if self.behaviour.inverted_deviation else 1))
+        sign = 0 if self.behaviour.no_deviation else -1 if self.behaviour.inverted_deviation else 1
+        return octet_string(encode_date_time(self.local(at), sign))
 
 
 SECURITY_SETUP = bytes((0, 0, 43, 0, 0, 255))

@@ -21,7 +21,7 @@ from simulator.meter.interface_class import (
     SapAssignment,
 )
 from simulator.meter.load_curve import LoadCurve
-from simulator.meter.profile_generic import ProfileGeneric
+from simulator.meter.profile_generic import EventLog, ProfileGeneric, event_code, profile_status
 
 _WATT, _WATT_HOUR, _AMPERE, _VOLT, _HERTZ, _UNITLESS = 27, 30, 33, 35, 44, 255
 _VOLTAGE_CODES = ("32.7.0", "52.7.0", "72.7.0")
@@ -33,6 +33,8 @@ _EXPORT = Quantity(lambda load, at: load.exported_energy(), double_long_unsigned
 _FREQUENCY = Quantity(LoadCurve.frequency, long_unsigned, -2, _HERTZ)
 _POWER_FACTOR = Quantity(LoadCurve.power_factor, long_unsigned, -3, _UNITLESS)
 _CLOCK = Clock(parse_logical_name("0-0:1.0.0"))
+_PROFILE_STATUS = DataObject(parse_logical_name("0-0:96.10.1"), profile_status)
+_EVENT_CODE = DataObject(parse_logical_name("0-0:96.11.0"), event_code)
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,13 @@ def _load_profile(channel: int, registers: tuple[Register, ...]) -> ProfileGener
     return ProfileGeneric(parse_logical_name(f"1-{channel}:99.1.0"), columns)
 
 
+def _full_profile(registers: tuple[Register, ...]) -> ProfileGeneric:
+    """A second load profile: the status word and seven quantities besides the clock."""
+    captured = [parse_logical_name(f"1-0:{code}") for code in ("1.8.0", "2.8.0", "1.7.0", "32.7.0", "31.7.0", "14.7.0", "13.7.0")]
+    by_name = {register.logical_name: register for register in registers}
+    return ProfileGeneric(parse_logical_name("1-0:99.2.0"), (_CLOCK, _PROFILE_STATUS, *(by_name[name] for name in captured)))
+
+
 def _standard_objects(phases: int) -> tuple[InterfaceObject, ...]:
     registers = (
         *_electrical_registers(0, phases),
@@ -113,6 +122,10 @@ def _standard_objects(phases: int) -> tuple[InterfaceObject, ...]:
         ExtendedRegister(parse_logical_name("1-0:1.6.0"), _POWER),
         DemandRegister(parse_logical_name("1-0:1.4.0"), _POWER),
         _load_profile(0, registers),
+        _full_profile(registers),
+        EventLog(parse_logical_name("0-0:99.98.0"), (_CLOCK, _EVENT_CODE)),
+        _PROFILE_STATUS,
+        _EVENT_CODE,
     )
 
 

@@ -11,6 +11,7 @@ from simulator.meter.axdr import (
     DataError,
     TypedValue,
     array,
+    decode,
     decode_length,
     encode_length,
     long,
@@ -24,7 +25,7 @@ from simulator.meter.xdlms import AccessError, AccessResult, GetResult, Selectio
 
 READ_REQUEST = 0x05
 _READ_RESPONSE, _CONFIRMED_SERVICE_ERROR = 0x0C, 0x0E
-_VARIABLE_NAME, _BLOCK_NUMBER_ACCESS = 2, 5
+_VARIABLE_NAME, _PARAMETERIZED_ACCESS, _BLOCK_NUMBER_ACCESS = 2, 4, 5
 _SERVICE_ERROR_CLASS = 3
 PDU_SIZE, SERVICE_UNSUPPORTED = 1, 2
 _BLOCK_OVERHEAD = 9
@@ -92,6 +93,7 @@ class Read:
     """read-request for attributes by their short names."""
 
     names: tuple[int, ...]
+    selections: tuple[Selection | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +111,23 @@ def parse_read(apdu: bytes) -> Union[Read, ReadNext]:
     if apdu[:1] != bytes((READ_REQUEST,)):
         raise DataError("not a read-request")
     count, offset = decode_length(apdu, 1)
-    if len(apdu) != offset + 3 * count or not count:
-        raise DataError("the read-request is cut short, or too long")
-    items = [(apdu[at], int.from_bytes(apdu[at + 1 : at + 3], "big")) for at in range(offset, len(apdu), 3)]
+    items: list[tuple[int, int, Selection | None]] = []
+    for _ in range(count):
+        if len(apdu) < offset + 3:
+            raise DataError("the read-request is cut short")
+        choice, name, selection = apdu[offset], int.from_bytes(apdu[offset + 1 : offset + 3], "big"), None
+        offset += 3
+        if choice == _PARAMETERIZED_ACCESS and offset < len(apdu):
+            parameters, end = decode(apdu, offset + 1)
+            selection, offset = Selection(apdu[offset], parameters), end
+        items.append((choice, name, selection))
+    if offset != len(apdu) or not items:
+        raise DataError("the read-request is too long")
     if count == 1 and items[0][0] == _BLOCK_NUMBER_ACCESS:
         return ReadNext(items[0][1])
-    if any(choice != _VARIABLE_NAME for choice, _ in items):
+    if any(choice not in (_VARIABLE_NAME, _PARAMETERIZED_ACCESS) for choice, _, _ in items):
         raise DataError("a read-request in a way that is not known")
-    return Read(tuple(name for _, name in items))
+    return Read(tuple(name for _, name, _ in items), tuple(selection for _, _, selection in items))
 
 
 def encode_results(results: Sequence[GetResult]) -> bytes:
