@@ -8,6 +8,7 @@ from typing import Any
 from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
+from flows.bookmark import archive_bookmark
 from model.cluster import Place
 from model.errors import ConfigurationError, PipelineError, Problem
 from model.loading.load import Loaded, LoadedNode
@@ -36,12 +37,13 @@ def build(
     :raises ConfigurationError: when a node cannot be built from its settings.
     """
     flow = Dataflow(FLOW_ID)
+    bookmark = archive_bookmark(loaded.settings.state_dir)
     streams: dict[Wire, KeyedStream[Any]] = {}
     problems = []
     for node in loaded.nodes:
         if not all(wire in streams for wire in node.inputs):
             continue  # behind a node that could not be built
-        context = BuildContext(flow, node.id, node.settings, loaded.settings, stop, resolve_meter, resolve_thingsboard, place)
+        context = BuildContext(flow, node.id, node.settings, loaded.settings, stop, resolve_meter, resolve_thingsboard, place, bookmark)
         try:
             ports = node.type.build(context, [streams[wire] for wire in node.inputs])
         except PipelineError as error:

@@ -17,6 +17,7 @@ from model.node import ENTRY_POINT_GROUP, NodeType
 OWN_NODE_TYPES: Mapping[str, str] = {
     "dlms-in": "connectors.dlms.source",
     "dlms-push-in": "connectors.dlms.push.source",
+    "profile-recall": "connectors.dlms.profile.recall",
     "map": "operators.map",
     "validate": "operators.validate",
     "filter": "operators.filter",

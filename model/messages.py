@@ -228,6 +228,8 @@ class HealthReport:
     seconds per cycle that was read. Of the fleet, `last_good` is that of
     the meter longest without a good reading, `clock_offset` the largest, `last_error` that of the worst meter.
     `violations` are what arrived and was not believed, one entry per kind; `invocation_counter` is the highest we used.
+    `gaps_open` are the load profile intervals that are missing and asked for again, `gap_since` when the first of them was
+    missed; `gaps_lost` those that were found in this window to be lost for good, `gap_reason` why the last of them is.
     """
 
     meter: str
@@ -251,6 +253,10 @@ class HealthReport:
     last_error: str | None
     violations: tuple[ViolationCount, ...] = ()
     invocation_counter: int | None = None
+    gaps_open: int = 0
+    gaps_lost: int = 0
+    gap_since: datetime | None = None
+    gap_reason: str | None = None
 
     @property
     def publish_rate(self) -> float | None:
@@ -304,4 +310,38 @@ class Alert:
         return self.subject
 
 
-Message = Union[Cycle, Reading, Rejection, Receipt, Dropped, HealthReport, Alert]
+class GapState(str, Enum):
+    """What is known of intervals that a meter should have recorded and that were not read."""
+
+    OPEN = "open"
+    """Asked for again until the meter gives them or is known not to have them."""
+    CLOSED = "closed"
+    """They were read after all, or are described by other gaps now."""
+    LOST = "lost"
+    """The meter does not have them (any more); the reason says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Intervals of one load profile that are missing, from `start` to `end` (the timestamps of the first and the last one).
+
+    `profile` is its name in the template, `intervals` how many there are, `since` when they were first missed, `at` when
+    this was found. `open_total` and `lost_total` count the intervals of all gaps of this profile, `read_total` those read.
+    Meter, profile and start identify a gap.
+    """
+
+    meter: str
+    profile: str
+    start: datetime
+    end: datetime
+    intervals: int
+    state: GapState
+    since: datetime
+    at: datetime
+    reason: str
+    open_total: int
+    lost_total: int
+    read_total: int
+
+
+Message = Union[Cycle, Reading, Rejection, Receipt, Dropped, HealthReport, Alert, Gap]

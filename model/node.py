@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, Union
 
 from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
@@ -24,6 +25,15 @@ MAIN = ""
 """The name of a node's main output port: `inputs: [checked]` means it, `inputs: [checked.rejected]` a named one."""
 
 ENTRY_POINT_GROUP = "dlms_thingsboard.nodes"
+
+Bookmark = Callable[[str, Sequence[str]], Union[datetime, None]]
+"""(meter, keys) -> time of the newest load profile value that was kept of the meter under one of these keys, None for none."""
+
+
+def no_bookmark(_meter: str, _keys: Sequence[str]) -> datetime | None:
+    """Nothing was kept."""
+    return None
+
 
 _ALONE = Place()
 
@@ -41,6 +51,7 @@ class BuildContext:
         reads the meter, when it first connects (it starts the virtual meter for `sim://`).
     :arg resolve_thingsboard: the same for the ThingsBoard url (it starts the stand-in for `embedded`).
     :arg place: this process among those that run the dataflow.
+    :arg bookmark: where to go on with a load profile of which no recovery store knows anything.
     """
 
     flow: Dataflow
@@ -51,6 +62,7 @@ class BuildContext:
     resolve_meter: Callable[[str, str], str]
     resolve_thingsboard: Callable[[str], str]
     place: Place = field(default=_ALONE)
+    bookmark: Bookmark = field(default=no_bookmark)
 
 
 Ports = Mapping[str, KeyedStream[Any]]

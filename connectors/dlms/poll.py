@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
@@ -20,6 +21,8 @@ from connectors.dlms.backoff import Backoff
 from connectors.dlms.cosem import CosemError, clock_time, render, scaler_unit
 from connectors.dlms.events import Attribute, AttributeResult
 from connectors.dlms.plan import PlannedRead, ReadPlan
+from connectors.dlms.profile.backfill import Backfill, no_profiles
+from connectors.dlms.profile.reader import Progress
 from connectors.dlms.session import ListRefused, Session
 from connectors.dlms.with_list import ListCycle, WithList
 from model.errors import MeterError, PipelineError, StorageError
@@ -35,6 +38,9 @@ TURN_PATIENCE = 2.0
 
 FRUITLESS_CYCLES = 3
 """Cycles answered with nothing but errors after which the association is opened anew: some meters recover only then."""
+
+LONGEST_STEP = 1800.0
+"""Seconds that one request for a load profile may take at least before it is given up: a whole buffer over a slow line."""
 
 SCALER_TRUST = 600.0
 """Seconds without a value after which a meter that failed may have been exchanged: its scalers are read again."""
@@ -67,14 +73,25 @@ class MeterPoll:
     :arg interval: seconds between cycles.
     :arg session: the conversation with the meter.
     :arg access: the right to use the meter's link, turn by turn: one cycle is one turn; a connection of its own where it is None.
+    :arg profiles: the meter's load profiles, read between cycles.
     """
 
-    def __init__(self, meter: MeterSettings, plan: ReadPlan, interval: float, session: Session, access: Access | None = None) -> None:
+    def __init__(
+        self,
+        meter: MeterSettings,
+        plan: ReadPlan,
+        interval: float,
+        session: Session,
+        access: Access | None = None,
+        profiles: Backfill | None = None,
+    ) -> None:
         self._meter = meter
         self._plan = plan
         self._interval = interval
         self._session = session
         self._access = access or OwnConnection(meter)
+        self._profiles = profiles or no_profiles()
+        self._step: asyncio.Future[Progress | None] | None = None
         self._backoff = Backoff(meter.backoff_min, meter.backoff_max)
         self._scaler_of = {read.attribute: read.scaler_unit for read in plan.reads if read.scaler_unit is not None}
         self._scalers: dict[Attribute, tuple[int, int]] = {}
@@ -128,12 +145,82 @@ class MeterPoll:
             invocation_counter=self._session.invocation_counter,
         )
 
+    def backfill_wait(self) -> float:
+        """Seconds until the load profiles may be asked for something; infinite where there are none."""
+        return max(self._profiles.wait(), self._backoff.remaining(time.monotonic()))
+
+    def backfill_state(self) -> dict[str, Any]:
+        """The ledgers of the load profiles, by name."""
+        return self._profiles.state()
+
+    async def backfill(self) -> Progress | None:
+        """One request for the load profiles, in a turn of its own; what it brought. What goes wrong is logged, never raised."""
+        try:
+            await self._access.begin(self._timeout(), failing=self._fault is not None)
+        except MeterError:
+            return None
+        answered = False
+        try:
+            fault = await self._connected()
+            if fault is not None:
+                await self._after(fault, False)
+                return None
+            progress = await self._advance_profiles()
+            answered = self._session.usable()
+            return progress
+        finally:
+            self._access.end(answered)
+
+    async def _connected(self) -> MeterError | None:
+        """Associate where that is needed; what stands against it."""
+        if self._session.usable():
+            return None
+        try:
+            await asyncio.wait_for(self._associate(_Attempt()), self._timeout())
+        except asyncio.TimeoutError:
+            return MeterError(ErrorKind.TIMEOUT, f"no association within {self._timeout():g} s")
+        except MeterError as fault:
+            return fault
+        except StorageError as fault:
+            return MeterError(ErrorKind.COUNTER, fault.what, fault.remedy, needs_a_person=True)
+        except PipelineError as fault:
+            return MeterError(ErrorKind.CONNECT, fault.what, fault.remedy)
+        return None
+
+    async def _advance_profiles(self) -> Progress | None:
+        """A fault costs the link and the profile a pause of its own, not the polls: those may work on a new link."""
+        self._step = asyncio.ensure_future(self._profiles.step(self._session))
+        try:
+            progress = await asyncio.wait_for(self._step, max(self._timeout(), LONGEST_STEP))
+        except asyncio.CancelledError:
+            await self._session.abandon()
+            if self._stopping:
+                return None
+            raise
+        except (MeterError, asyncio.TimeoutError) as fault:
+            self._log.info("profile request failed", cause=str(fault) or "it took too long")
+            await self._session.abandon()
+            if isinstance(fault, MeterError) and fault.kind in (ErrorKind.SECURITY, ErrorKind.COUNTER):
+                await self._after(fault, False)
+            return None
+        except Exception:  # a bug of ours must cost one meter its profiles for a while, not the whole flow
+            self._log.exception("unexpected error while reading a profile")
+            await self._session.abandon()
+            return None
+        finally:
+            self._step = None
+        if self._is_to_be_released() and self._profiles.wait() > 0:
+            await self._session.close()
+        return progress
+
     def stop(self) -> None:
         """Let the running cycle end after its current exchange; may be called from any thread."""
         self._stopping = True
 
     def hurry(self) -> None:
         """After `stop`, on the background loop: wait for no turn any more, and let others have theirs."""
+        if self._step is not None:
+            self._step.cancel()
         self._access.stop()
 
     async def close(self) -> None:
@@ -231,6 +318,7 @@ class MeterPoll:
         if self._fault is not None and time.monotonic() - self._last_good > SCALER_TRUST:
             self._scalers.clear()
             self._session.forget()
+            self._profiles.forget()
 
     def _suspect(self, attempt: _Attempt) -> None:
         """A meter that answers others may be silent about what was asked last: a list, or one attribute."""

@@ -10,13 +10,18 @@ import asyncio
 import time
 from collections import deque
 from datetime import datetime, timedelta
+from typing import Any
 
 from connectors.dlms.poll import MeterPoll, failed_cycle
-from model.messages import Cycle, ErrorKind, ReadError
+from connectors.dlms.profile.reader import Progress
+from model.messages import Cycle, ErrorKind, Gap, ReadError
 from model.timestamps import utc_now
 
 MOST_WAITING = 1000
 """Cycles that wait to be taken; a meter whose flow takes nothing any more is not read until it does."""
+
+STARVED = 300.0
+"""Seconds without a request for a load profile that wants one, after which it goes before a poll."""
 
 FULL_PAUSE = 1.0
 """Seconds between two looks whether something was taken."""
@@ -71,7 +76,11 @@ class ScheduledPoll:
         self._meter = meter
         self._poll = poll
         self._schedule = schedule
-        self._ready: deque[Cycle] = deque()
+        self._ready: deque[Cycle | Progress] = deque()
+        self._put_count = 0
+        self._taken_count = 0
+        self._position = poll.backfill_state()
+        self._filled = time.monotonic()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = asyncio.Event()
         self._stopping = False
@@ -81,29 +90,40 @@ class ScheduledPoll:
         """Poll until `stop`."""
         self._loop = asyncio.get_running_loop()
         while not self._stopping:
-            if len(self._ready) >= MOST_WAITING:
+            if self._put_count - self._taken_count >= MOST_WAITING:
                 await self._pause(FULL_PAUSE)
                 continue
             now = time.monotonic()
             for due in self._schedule.skipped(now):
                 moment = _wall_clock(due)
-                self._ready.append(failed_cycle(self._meter, moment, moment, _OVERRUN))
-            if now < self._schedule.next_due:
-                await self._pause(self._schedule.next_due - now)
+                self._put(failed_cycle(self._meter, moment, moment, _OVERRUN))
+            if await self._fill_in(now) or now < self._schedule.next_due:
                 continue
             self._reading = True
             cycle = await self._poll.cycle(_wall_clock(self._schedule.take()))
             self._reading = False
             if cycle.values or not self._stopping:
-                self._ready.append(cycle)
+                self._put(cycle)
         await self._poll.close()
 
-    def take(self) -> list[Cycle]:
-        """The cycles that are finished, oldest first; each is given once."""
-        cycles = []
+    def take(self) -> list[Cycle | Gap]:
+        """What is finished, oldest first: cycles, and what became of gaps in load profiles; each is given once."""
+        taken: list[Cycle | Gap] = []
         while self._ready:
-            cycles.append(self._ready.popleft())
-        return cycles
+            item = self._ready.popleft()
+            if isinstance(item, Cycle):
+                taken.append(item)
+                self._taken_count += 1
+            else:
+                taken += (*item.cycles, *item.gaps)
+                self._taken_count += len(item.cycles)
+                self._position[item.profile] = item.state
+        return taken
+
+    @property
+    def position(self) -> dict[str, Any]:
+        """The ledger of each load profile as it was with what was taken last, by the profile's name."""
+        return dict(self._position)
 
     def idle_for(self) -> float:
         """Seconds in which no cycle can become ready."""
@@ -119,6 +139,31 @@ class ScheduledPoll:
     def _hurry(self) -> None:
         self._stopped.set()
         self._poll.hurry()
+
+    def _put(self, item: Cycle | Progress) -> None:
+        self._put_count += 1 if isinstance(item, Cycle) else len(item.cycles)
+        self._ready.append(item)
+
+    async def _fill_in(self, now: float) -> bool:
+        """While no cycle is due: one request for a load profile, or a pause until there is something to do.
+
+        Polls go first; but where a meter is so slow that one is always due, its profiles get a turn now and then.
+        """
+        spare = self._schedule.next_due - now
+        wait = self._poll.backfill_wait()
+        starved = wait <= 0 and now - self._filled > STARVED
+        if spare <= 0 and not starved:
+            return False
+        if wait > 0:
+            await self._pause(min(spare, wait))
+            return True
+        self._reading = True
+        progress = await self._poll.backfill()
+        self._reading = False
+        self._filled = time.monotonic()
+        if progress is not None:
+            self._put(progress)
+        return True
 
     async def _pause(self, seconds: float) -> None:
         try:

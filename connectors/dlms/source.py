@@ -13,12 +13,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, Union, cast
 
 import bytewax.operators as op
+import structlog
 from bytewax.dataflow import Dataflow, operator
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import KeyedStream
@@ -33,15 +35,22 @@ from connectors.dlms.line import join_line
 from connectors.dlms.loop import submit
 from connectors.dlms.plan import plan_reads
 from connectors.dlms.poll import MeterPoll
+from connectors.dlms.profile.backfill import Backfill
+from connectors.dlms.profile.capture import possible_keys
+from connectors.dlms.profile.ledger import Ledger
+from connectors.dlms.profile.reader import ProfileReader, no_recalls
+from connectors.dlms.profile.recalls import RECALLS, Recalls
 from connectors.dlms.schedule import Schedule, ScheduledPoll
 from connectors.dlms.session import Session
 from model.cluster import Place
-from model.messages import Cycle
-from model.node import MAIN, BuildContext, NodeType, Ports
+from model.messages import Cycle, Gap
+from model.node import MAIN, Bookmark, BuildContext, NodeType, Ports, no_bookmark
 from model.settings.limits import LimitsSettings
 from model.settings.meter import MeterSettings
 from model.settings.node import NodeSettings
 from model.settings.pipeline import PipelineSettings
+from model.settings.profile import ProfileSettings
+from model.settings.template import ReadSettings
 from model.stop import Stop
 
 WAKE_GRID = 0.1
@@ -50,15 +59,30 @@ WAKE_GRID = 0.1
 WAKE_LIMIT = 1.0
 """Seconds: no partition sleeps longer, else it would hold back the epochs of other workers and delay a stop."""
 
+VERSION = 2
+"""Of the snapshot; version 1 had no profiles."""
+
+CHUNKS_DOUBTED = 2
+"""Chunks of a load profile that are read again where only the archive tells how far it was read."""
+
+MIN_PACE = 5.0
+"""Seconds that a request for a load profile may take at least."""
+
 START_SPACING = 0.05
 """Seconds between the first cycles of two meters, unless the interval is too short for all of them."""
 
 STOP_TIMEOUT = 2.8
 """Seconds from the request to stop until a partition ends even if its meter did not say goodbye."""
 
-Snapshot = dict[str, int]
+Snapshot = dict[str, Any]
+"""`version`, and `profiles`: the ledger of each load profile, which says what is read and what is missing."""
+
+Item = Union[Cycle, Gap]
+
 
 _ALONE = Place()
+
+log = structlog.get_logger(__name__)
 
 
 class DlmsInSettings(NodeSettings):
@@ -67,7 +91,7 @@ class DlmsInSettings(NodeSettings):
     meters: list[str] = Field(default=["*"], min_length=1, description="Patterns of meter ids, such as lab-*; all meters where left out.")
 
 
-class MeterPartition(StatefulSourcePartition[tuple[str, Cycle], Snapshot]):
+class MeterPartition(StatefulSourcePartition[tuple[str, Item], Snapshot]):
     """One meter: takes the cycles that its poll on the background loop has finished."""
 
     def __init__(self, meter: str, poll: ScheduledPoll, stop: Stop) -> None:
@@ -77,18 +101,18 @@ class MeterPartition(StatefulSourcePartition[tuple[str, Cycle], Snapshot]):
         self._running = submit(poll.run())
         stop.on_request(poll.stop)
 
-    def next_batch(self) -> list[tuple[str, Cycle]]:
-        """The cycles that are finished.
+    def next_batch(self) -> list[tuple[str, Item]]:
+        """What is finished.
 
         :raises StopIteration: when a stop was requested and the association is released, or `STOP_TIMEOUT` is over.
         """
         stopping, ended = self._stop.requested(), self._running.done()
         if ended and not stopping:
             self._running.result()  # a defect of ours: better the whole flow ends than one meter falls silent unnoticed
-        cycles = [(self._meter, cycle) for cycle in self._poll.take()]
-        if stopping and not cycles and (ended or self._stop.elapsed() >= STOP_TIMEOUT):
+        items = [(self._meter, item) for item in self._poll.take()]
+        if stopping and not items and (ended or self._stop.elapsed() >= STOP_TIMEOUT):
             raise StopIteration
-        return cycles
+        return items
 
     def next_awake(self) -> datetime:
         """When a cycle may be ready, or soon while one is read; on the common grid and never far ahead."""
@@ -97,18 +121,21 @@ class MeterPartition(StatefulSourcePartition[tuple[str, Cycle], Snapshot]):
         return datetime.fromtimestamp(math.ceil(wake / WAKE_GRID) * WAKE_GRID, tz=timezone.utc)
 
     def snapshot(self) -> Snapshot:
-        """A version mark; an instantaneous value has no position to return to."""
-        return {"version": 1}
+        """What is read of the load profiles; an instantaneous value has no position to return to."""
+        return {"version": VERSION, "profiles": self._poll.position}
 
     def close(self) -> None:
         """Give the meter back where a stop did not already do so; never raises, never waits."""
         self._poll.stop()
 
 
-class ParkedPartition(StatefulSourcePartition[tuple[str, Cycle], Snapshot]):
+class ParkedPartition(StatefulSourcePartition[tuple[str, Item], Snapshot]):
     """A meter that is no longer in pipeline.yaml but may still be in the recovery store: ends at once."""
 
-    def next_batch(self) -> list[tuple[str, Cycle]]:
+    def __init__(self, state: Snapshot | None) -> None:
+        self._state = state
+
+    def next_batch(self) -> list[tuple[str, Item]]:
         """Nothing, for ever.
 
         :raises StopIteration: always.
@@ -116,11 +143,11 @@ class ParkedPartition(StatefulSourcePartition[tuple[str, Cycle], Snapshot]):
         raise StopIteration
 
     def snapshot(self) -> Snapshot:
-        """As that of a meter."""
-        return {"version": 1}
+        """What was known of the meter, should it come back."""
+        return self._state or {"version": VERSION, "profiles": {}}
 
 
-class DlmsSource(FixedPartitionedSource[tuple[str, Cycle], Snapshot]):
+class DlmsSource(FixedPartitionedSource[tuple[str, Item], Snapshot]):
     """All meters of one `dlms-in` node; a meter is the unit of parallelism, read by exactly one worker.
 
     :arg pipeline: templates and intervals.
@@ -129,6 +156,8 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Cycle], Snapshot]):
     :arg resolve: see `Session`.
     :arg stop: ends the input.
     :arg place: this process among those that read the meters.
+    :arg bookmark: where to go on with a load profile of which the recovery store knows nothing.
+    :arg recalls: load profile intervals that were given up before they were delivered; None where nobody tells.
     """
 
     def __init__(
@@ -139,6 +168,8 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Cycle], Snapshot]):
         resolve: Callable[[str, str], str],
         stop: Stop,
         place: Place = _ALONE,
+        bookmark: Bookmark = no_bookmark,
+        recalls: Recalls | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._known = known
@@ -149,6 +180,8 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Cycle], Snapshot]):
         self._lines = pipeline.shared_lines()
         self._elsewhere = place.elsewhere(self._lines)
         self._gate = _process_gate(pipeline.limits)
+        self._bookmark = bookmark
+        self._recalls = recalls
         self._counters = InvocationCounters(pipeline.state_dir / COUNTERS)
 
     def list_parts(self) -> list[str]:
@@ -158,20 +191,41 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Cycle], Snapshot]):
         """
         return sorted(remember(self._known, self._meters) - self._elsewhere)
 
-    def build_part(
-        self, step_id: str, for_part: str, resume_state: Snapshot | None
-    ) -> StatefulSourcePartition[tuple[str, Cycle], Snapshot]:
+    def build_part(self, step_id: str, for_part: str, resume_state: Snapshot | None) -> StatefulSourcePartition[tuple[str, Item], Snapshot]:
         """The partition of one meter; its first cycle is spaced from those of the others."""
         if for_part not in self._meters:
-            return ParkedPartition()
+            return ParkedPartition(resume_state)
         meter = self._meters[for_part]
         interval = self._pipeline.interval(meter)
         spacing = min(START_SPACING, interval / len(self._meters))
         plan = plan_reads(self._pipeline.reads(meter))
         access = self._access(meter)
-        poll = MeterPoll(meter, plan, interval, Session(meter, self._resolve, self._counters, access), access)
+        session = Session(meter, self._resolve, self._counters, access)
+        known = (resume_state or {}).get("profiles", {})
+        poll = MeterPoll(meter, plan, interval, session, access, self._backfill(meter, interval, access, known))
         schedule = Schedule(time.monotonic() + spacing * self._rank[for_part], interval)
         return MeterPartition(for_part, ScheduledPoll(for_part, poll, schedule), self._stop)
+
+    def _backfill(self, meter: MeterSettings, interval: float, access: Access, known: dict[str, Any]) -> Backfill:
+        """The meter's load profiles; a step should leave time for the polls, and for the other meters of a shared line."""
+        reads = self._pipeline.reads(meter)
+        pace = max(MIN_PACE, access.turn_limit(interval) / 2)
+        readers = {}
+        for name, settings in self._pipeline.profiles(meter).items():
+            ledger = self._ledger(meter, settings, reads, known.get(name))
+            recalled = no_recalls if self._recalls is None else self._recalls.asker(meter.id)
+            readers[name] = ProfileReader(meter, name, settings, reads, ledger, recalled, pace)
+        return Backfill(readers)
+
+    def _ledger(self, meter: MeterSettings, settings: ProfileSettings, reads: dict[str, ReadSettings], known: Snapshot | None) -> Ledger:
+        if known is not None:
+            return Ledger.restore(known)
+        newest = self._bookmark(meter.id, possible_keys(settings, reads))
+        if newest is None:
+            return Ledger()
+        log.info("load profile goes on from what was kept", meter=meter.id, profile=settings.obis, newest=newest.isoformat())
+        # What was read last before a kill may have been kept but not be on its way to ThingsBoard.
+        return Ledger(last=newest - timedelta(seconds=CHUNKS_DOUBTED * settings.chunk))
 
     def _access(self, meter: MeterSettings) -> Access:
         line = self._lines.get(meter.id)
@@ -187,10 +241,24 @@ def _process_gate(limits: LimitsSettings) -> Gate:
     return _gates.setdefault(key, Gate(*key))
 
 
+@dataclass(frozen=True)
+class Items:
+    """The two outputs of `dlms_in`."""
+
+    cycles: KeyedStream[Cycle]
+    gaps: KeyedStream[Gap]
+
+
 @operator
-def dlms_in(step_id: str, flow: Dataflow, source: DlmsSource) -> KeyedStream[Cycle]:
-    """Poll the meters of `source`; the stream is keyed by meter id."""
-    return op.input("poll", flow, source)
+def dlms_in(step_id: str, flow: Dataflow, source: DlmsSource) -> Items:
+    """Poll the meters of `source`; the streams are keyed by meter id."""
+    both = op.input("poll", flow, source)
+    branched = op.branch("kind", both, _is_cycle)
+    return Items(branched.trues, cast("KeyedStream[Gap]", branched.falses))
+
+
+def _is_cycle(item: tuple[str, Item]) -> TypeGuard[tuple[str, Cycle]]:
+    return isinstance(item[1], Cycle)
 
 
 def _build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
@@ -198,16 +266,18 @@ def _build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
     polled = (meter for meter in context.pipeline.meters if meter.is_polled)
     meters = [meter for meter in polled if any(fnmatchcase(meter.id, pattern) for pattern in patterns)]
     known = context.pipeline.state_dir / f"meters-{context.node_id}.json"
-    source = DlmsSource(context.pipeline, meters, known, context.resolve_meter, context.stop, context.place)
-    return {MAIN: dlms_in(context.node_id, context.flow, source)}
+    recalls = Recalls(context.pipeline.state_dir / RECALLS)
+    source = DlmsSource(context.pipeline, meters, known, context.resolve_meter, context.stop, context.place, context.bookmark, recalls)
+    items = dlms_in(context.node_id, context.flow, source)
+    return {MAIN: items.cycles, "gaps": items.gaps}
 
 
 NODE = NodeType(
     name="dlms-in",
-    summary="Polls DLMS/COSEM meters; one Cycle per meter and interval, also when a meter cannot be read.",
+    summary="Polls DLMS/COSEM meters and reads their load profiles; one Cycle per meter and interval, also when a meter cannot be read.",
     settings=DlmsInSettings,
     accepts=(),
-    emits={MAIN: Cycle},
+    emits={MAIN: Cycle, "gaps": Gap},
     example="- id: meters\n  type: dlms-in\n",
     build=_build,
 )

@@ -11,6 +11,7 @@ from model.settings.base import Identifier, Settings
 from model.settings.limits import LimitsSettings
 from model.settings.meter import MeterSettings
 from model.settings.node import NodeEntry
+from model.settings.profile import ProfileSettings
 from model.settings.template import ReadSettings, TemplateSettings
 from model.settings.thingsboard import ThingsBoardSettings
 
@@ -42,6 +43,10 @@ class PipelineSettings(Settings):
         """What to read from `meter`: its template with its overrides, key -> attribute, in the file's order."""
         merged: dict[str, ReadSettings | None] = {**self.templates[meter.template].read, **meter.overrides}
         return {key: read for key, read in merged.items() if read is not None}
+
+    def profiles(self, meter: MeterSettings) -> dict[str, ProfileSettings]:
+        """The load profiles and event logs to read from `meter`, name -> settings."""
+        return self.templates[meter.template].profiles
 
     def interval(self, meter: MeterSettings) -> float:
         """Seconds from the start of one cycle of `meter` to the start of the next."""

@@ -8,8 +8,9 @@ from typing import Annotated, Any, TypeVar, Union
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from model.obis import parse_logical_name
-from model.settings.base import Interval, Settings
+from model.settings.base import Identifier, Interval, Settings
 from model.settings.notification import NotificationSettings
+from model.settings.profile import ProfileSettings
 
 REGISTER = 3
 
@@ -81,6 +82,9 @@ class TemplateSettings(Settings):
     push: NotificationSettings = Field(
         default=NotificationSettings(), description="What notifications hold that meters of this kind send by themselves."
     )
+    profiles: dict[Identifier, ProfileSettings] = Field(
+        default_factory=dict, description="Name -> load profile or event log to read from the meter's memory."
+    )
 
     @model_validator(mode="after")
     def _pushed_keys_are_read(self) -> TemplateSettings:
@@ -88,4 +92,13 @@ class TemplateSettings(Settings):
         unknown = sorted(self.push.keys() - set(self.read))
         if unknown:
             raise ValueError(f"push names {', '.join(unknown)}, which read does not; add each under read with its OBIS code")
+        return self
+
+    @model_validator(mode="after")
+    def _each_profile_once(self) -> TemplateSettings:
+        names: dict[bytes, str] = {}
+        for name, profile in self.profiles.items():
+            if profile.logical_name in names:
+                raise ValueError(f"profiles {names[profile.logical_name]} and {name} are the same object {profile.obis}; keep one of them")
+            names[profile.logical_name] = name
         return self

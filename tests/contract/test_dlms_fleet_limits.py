@@ -53,7 +53,7 @@ def test_more_meters_than_connections_are_all_read(tmp_path: Path) -> None:
         sink = Collected(stop, enough)
         flow = Dataflow("test")
         source = DlmsSource(pipeline, pipeline.meters, tmp_path / "known", lambda _id, connect: connect, stop)
-        op.output("out", dlms_in("meters", flow, source), sink)
+        op.output("out", dlms_in("meters", flow, source).cycles, sink)
         run_main(flow)
         timer.cancel()
         assert not exceeded

@@ -72,7 +72,7 @@ def pipeline_of(address: str, count: int, interval: float, **settings: Any) -> P
 def run(pipeline: PipelineSettings, sink: Collected, stop: Stop, known: Path, workers: int = 1) -> None:
     flow = Dataflow("test")
     source = DlmsSource(pipeline, pipeline.meters, known, lambda _id, connect: connect, stop)
-    op.output("out", dlms_in("meters", flow, source), sink)
+    op.output("out", dlms_in("meters", flow, source).cycles, sink)
     if workers == 1:
         run_main(flow)
     else:

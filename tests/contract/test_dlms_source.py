@@ -78,7 +78,7 @@ def flow_of(
         return meters.start(parse_sim_url(by_id[meter_id].connect, by_id[meter_id]).config, behaviours.get(meter_id))
 
     flow = Dataflow("test")
-    op.output("out", dlms_in("meters", flow, DlmsSource(pipeline, pipeline.meters, known, resolve, stop)), sink)
+    op.output("out", dlms_in("meters", flow, DlmsSource(pipeline, pipeline.meters, known, resolve, stop)).cycles, sink)
     return flow
 
 

@@ -24,6 +24,7 @@ VARIABLES = {"TB_TOKEN": "secret", "METER_KEY": "00112233445566778899AABBCCDDEEF
         ("examples/fleet.yaml", 5),
         ("examples/serial-line.yaml", 4),
         ("examples/pushing-meters.yaml", 3),
+        ("examples/load-profile.yaml", 1),
     ],
 )
 def test_the_files_that_come_with_the_project_load_and_build(name, meters):

@@ -1,0 +1,122 @@
+"""A whole pipeline that reads load profiles, killed without warning: every interval is kept, each once, as the meter holds it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from connectors.archive.reader import ArchiveReader
+from model.errors import StorageError
+from model.messages import GapState, Origin
+from model.settings.meter import MeterSettings
+from model.timestamps import from_ms
+from simulator.meter.logical_device import LogicalDevice
+from simulator.meter.sim_url import parse_sim_url
+from tests.contract.pipeline_process import NODES, PipelineProcess, pipeline
+
+CONNECT = "sim://three-phase?capture_period=15&profile_entries=4000"
+DEADLINE = 60.0
+PERIOD = timedelta(seconds=15)
+T = TypeVar("T")
+
+
+def configuration(connect: str = CONNECT) -> dict[str, Any]:
+    described = pipeline("embedded", [{"id": f"m{n}", "connect": connect} for n in range(3)], 1.0)
+    profile = {"obis": "1-0:99.1.0", "keys": {"1-0:1.8.0": "counter", "1-0:1.7.0": "average"}, "horizon": "12h", "chunk": "20m"}
+    described["templates"]["five"]["profiles"] = {"load": profile}
+    described["nodes"] = [_with_gaps(node) for node in NODES] + [{"id": "recall", "type": "profile-recall", "inputs": ["receipts.dropped"]}]
+    return described
+
+
+def _with_gaps(node: dict[str, Any]) -> dict[str, Any]:
+    return {**node, "inputs": [*node["inputs"], "meters.gaps"]} if node["id"] in ("health", "archive") else node
+
+
+def asked(process: PipelineProcess, query: Callable[[ArchiveReader], list[T]]) -> list[T]:
+    """What the archive answers; nothing while it is made."""
+    try:
+        with ArchiveReader(process.archive) as archive:
+            return query(archive)
+    except StorageError:
+        return []
+
+
+def kept(process: PipelineProcess, meter: str, key: str = "counter") -> dict[datetime, object]:
+    """Interval -> value of the load profile, as the archive has it."""
+    readings = asked(process, lambda archive: archive.readings(meter, from_ms(0), from_ms(4_000_000_000_000), key=key, limit=100_000))
+    return {reading.ts: reading.value for reading in readings if reading.origin is Origin.PROFILE}
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not holds():
+        assert time.monotonic() < deadline, "not within the deadline"
+        time.sleep(0.1)
+
+
+def device(meter: str, connect: str = CONNECT) -> LogicalDevice:
+    settings = MeterSettings.model_validate({"id": meter, "connect": connect, "template": "five"})
+    config, behaviour = parse_sim_url(connect, settings)
+    return LogicalDevice(config, behaviour)
+
+
+def assert_complete(process: PipelineProcess, meter: str) -> None:
+    """From the first interval to the last every one is there, and equal to what the meter measured."""
+    rows = kept(process, meter)
+    times = sorted(rows)
+    assert times[-1] - times[0] == (len(times) - 1) * PERIOD
+    truth = device(meter)
+    for at in times:
+        assert rows[at] == truth.truth("1-0:1.8.0", 2, at)
+    assert kept(process, meter, "average").keys() == rows.keys()
+
+
+@pytest.mark.parametrize("recovery", [True, False])
+def test_every_interval_is_kept_through_kills(tmp_path: Path, recovery: bool) -> None:
+    arguments: list[str] = []
+    if recovery:
+        (tmp_path / "recovery").mkdir()
+        subprocess.run([sys.executable, "-m", "bytewax.recovery", str(tmp_path / "recovery"), "1"], check=True)
+        arguments = ["-r", "recovery", "-s", "1", "-b", "0"]
+    process = PipelineProcess(tmp_path, configuration(), *arguments)
+    names = [f"m{n}" for n in range(3)]
+    for least in (300, 1200):
+        with process:
+            until(lambda least=least: all(len(kept(process, name)) >= least for name in names))  # type: ignore[misc]
+    with process:
+        begun = datetime.now(timezone.utc)
+        until(lambda: all(max(kept(process, name), default=begun - PERIOD) > begun for name in names))
+        assert process.stop() == [0]
+    for name in names:
+        assert len(kept(process, name)) >= 12 * 240 - 5
+        assert_complete(process, name)
+    restored = [event for event in process.events() if event["event"] == "load profile goes on from what was kept"]
+    assert restored or recovery  # a kill before the first snapshot leaves the archive only, also with a recovery store
+
+
+def test_lost_intervals_are_shown(tmp_path: Path) -> None:
+    process = PipelineProcess(tmp_path, configuration(f"{CONNECT}&power_fail_period=7200&power_fail_length=300"))
+
+    def lost() -> list[int]:
+        return [gap.intervals for gap in asked(process, lambda archive: archive.gaps("m1")) if gap.state is GapState.LOST]
+
+    with process:
+        until(lambda: len(lost()) >= 4)
+        until(lambda: any(event["event"] == "alert raised" and event.get("kind") == "gap-permanent" for event in process.events()))
+        assert process.stop() == [0]
+    assert set(lost()) == {20}
+    command = [sys.executable, "-m", "commands", "gaps", str(tmp_path / "pipeline.yaml"), "--meter", "m1", "--json"]
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "TB_TOKEN": "t"}
+    shown = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert shown.returncode == 2, shown.stderr
+    for gap in json.loads(shown.stdout)["gaps"]:
+        assert (gap["meter"], gap["profile"], gap["intervals"], gap["state"]) == ("m1", "load", 20, "lost")
+        assert gap["reason"] == "the meter answered 2 requests for them without these rows"
