@@ -6,10 +6,12 @@ import typer
 
 from commands.check import check
 from commands.diagnose import diagnose
+from commands.gaps import gaps
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.command()(check)
 app.command()(diagnose)
+app.command()(gaps)
 
 
 @app.callback()

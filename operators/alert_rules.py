@@ -17,6 +17,7 @@ from model.percent import percent_text
 from model.settings.base import Duration
 from model.settings.node import NodeSettings
 from model.timestamps import from_ms, to_ms
+from operators.alert_gaps import GapOpen, GapPermanent
 from operators.alert_security import InvocationCounterSpent, PossibleAttack
 from operators.alert_verdict import Rule, Verdict, span
 
@@ -69,6 +70,8 @@ class AlertSettings(NodeSettings):
     counter_limit: int = Field(
         default=2_000_000_000, ge=1, lt=2**32, description="Raise when an invocation counter reaches this; 4,294,967,295 is the last one."
     )
+    gap_open_after: Duration = Field(default=3600.0, description="Raise when load profile intervals have been missing for this long.")
+    gap_clear: Duration = Field(default=86400.0, description="Clear a permanent gap when no further interval was lost for this long.")
     clock_limit: Duration = Field(default=60.0, description="Largest tolerated difference between the meter's clock and ours.")
 
     @model_validator(mode="after")
@@ -281,6 +284,7 @@ class SubjectAlerts:
         if subject != FLEET:
             self._rules = [MeterSilent(settings, interval), MeterFailing(settings), ValuesRejected(settings), ClockOff(settings)]
             self._rules += [PossibleAttack(settings.attack_clear), InvocationCounterSpent(settings.counter_limit)]
+            self._rules += [GapOpen(settings.gap_open_after), GapPermanent(settings.gap_clear)]
 
     def judge(self, report: HealthReport) -> list[Alert]:
         """The alerts that this report raises or clears."""

@@ -25,7 +25,7 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from pydantic import Field
 
 from model.loading.fields import secrets_in
-from model.messages import Alert, Cycle, Dropped, HealthReport, Message, RawValue, ReadError, Reading, Receipt, Rejection
+from model.messages import Alert, Cycle, Dropped, Gap, HealthReport, Message, RawValue, ReadError, Reading, Receipt, Rejection
 from model.node import BuildContext, NodeType, Ports
 from model.settings.node import NodeSettings
 from operators.patterns import KeyPattern, matches_any
@@ -193,7 +193,7 @@ NODE = NodeType(
     name="debug",
     summary="A tap: logs the messages of any port, secrets masked, at most so many per second; passes nothing on.",
     settings=DebugSettings,
-    accepts=(Cycle, Reading, Rejection, Receipt, Dropped, HealthReport, Alert),
+    accepts=(Cycle, Reading, Rejection, Receipt, Dropped, HealthReport, Alert, Gap),
     emits={},
     example="""\
 - id: tap

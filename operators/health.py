@@ -27,7 +27,7 @@ from bytewax.dataflow import operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 from pydantic import Field
 
-from model.messages import FLEET, Cycle, HealthReport, Reading, Receipt, Rejection
+from model.messages import FLEET, Cycle, Gap, HealthReport, Reading, Receipt, Rejection
 from model.node import MAIN, BuildContext, NodeType, Ports
 from model.percent import percent_text
 from model.settings.base import Duration
@@ -187,6 +187,7 @@ def summary(report: HealthReport) -> str:
             f"ok {report.ok} partial {report.partial} failed {report.failed}",
             f"readings {report.readings}",
             f"rejected {report.rejected}",
+            *((f"gaps {report.gaps_open} open {report.gaps_lost} lost",) if report.gaps_open or report.gaps_lost else ()),
             f"read p50 {_read_time(p50)} p95 {_read_time(p95)}",
             f"{'oldest' if report.meter == FLEET else 'last'} good {_age(age)}",
         )
@@ -214,6 +215,8 @@ def _counts(report: HealthReport) -> dict[str, Any]:
         "exchanges": report.exchanges,
         "associations": report.associations,
         "last_error": report.last_error,
+        "gaps_open": report.gaps_open,
+        "gaps_lost": report.gaps_lost,
         "violations": sum(found.count for found in report.violations),
     }
 
@@ -228,7 +231,7 @@ NODE = NodeType(
     name="health",
     summary="Reports per window of time, for each meter and for all, what was read, rejected and published.",
     settings=HealthSettings,
-    accepts=(Cycle, Reading, Rejection, Receipt),
+    accepts=(Cycle, Reading, Rejection, Receipt, Gap),
     emits={MAIN: HealthReport},
     example="""\
 - id: health

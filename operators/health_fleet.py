@@ -41,6 +41,10 @@ class FleetWindow:
     error: tuple[int, str] | None = None
     violations: list[tuple[str, int, str]] = field(default_factory=list)
     invocation_counter: int | None = None
+    gaps_open: int = 0
+    gaps_lost: int = 0
+    gap_since: int | None = None
+    gap_reason: str | None = None
 
     def add(self, report: HealthReport) -> None:
         """Add one meter's report."""
@@ -62,6 +66,13 @@ class FleetWindow:
             self.violations = [(found.violation.value, found.count, found.detail) for found in sums]
         if report.invocation_counter is not None:
             self.invocation_counter = max(self.invocation_counter or 0, report.invocation_counter)
+        self.gaps_open += report.gaps_open
+        self.gaps_lost += report.gaps_lost
+        if report.gap_since is not None:
+            since = to_ms(report.gap_since)
+            self.gap_since = since if self.gap_since is None else min(self.gap_since, since)
+        if report.gap_reason is not None:
+            self.gap_reason = f"{report.meter}: {report.gap_reason}"
 
 
 class FleetWindows:
@@ -132,4 +143,8 @@ class FleetWindows:
             last_error=None if window.error is None else window.error[1],
             violations=add_violations(window.violations),
             invocation_counter=window.invocation_counter,
+            gaps_open=window.gaps_open,
+            gaps_lost=window.gaps_lost,
+            gap_since=None if window.gap_since is None else from_ms(window.gap_since),
+            gap_reason=window.gap_reason,
         )

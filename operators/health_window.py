@@ -17,10 +17,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Union
 
-from model.messages import Cycle, HealthReport, Origin, Outcome, Reading, Receipt, Rejection, Violation, ViolationCount
+from model.messages import Cycle, Gap, HealthReport, Origin, Outcome, Reading, Receipt, Rejection, Violation, ViolationCount
 from model.timestamps import from_ms, to_ms
+from operators.health_gaps import OpenGaps
 
-HealthInput = Union[Cycle, Reading, Rejection, Receipt]
+HealthInput = Union[Cycle, Reading, Rejection, Receipt, Gap]
 
 VERSION = 1
 """Of the state; another version is not read."""
@@ -125,6 +126,8 @@ class Window:
     published: int = 0
     published_late: int = 0
     last_good: int | None = None
+    lost: int = 0
+    lost_reason: str | None = None
 
     def absorb(self, other: Window) -> None:
         """Add everything of `other`."""
@@ -133,6 +136,8 @@ class Window:
         self.rejected += other.rejected
         self.published += other.published
         self.published_late += other.published_late
+        self.lost += other.lost
+        self.lost_reason = other.lost_reason or self.lost_reason
         self.last_good = latest(self.last_good, other.last_good)
 
 
@@ -161,6 +166,7 @@ class MeterWindows:
         self._oldest = grid.last_due(to_ms(now)) + 1
         self._windows: dict[int, Window] = {}
         self._last_good: int | None = None
+        self._gaps = OpenGaps()
 
     def due(self) -> datetime:
         """When the oldest open window is to be reported."""
@@ -170,7 +176,15 @@ class MeterWindows:
         """Count one message that arrived at `now`."""
         now_ms = to_ms(now)
         self._follow_clock(now_ms)
-        if isinstance(message, Cycle):
+        if isinstance(message, Cycle) and message.origin is Origin.PROFILE:
+            return  # an interval of the meter's own memory is no attempt to read it; its readings and gaps are counted
+        if isinstance(message, Gap):
+            lost = self._gaps.note(message)
+            if lost:
+                window = self._current(now_ms)
+                window.lost += lost
+                window.lost_reason = message.reason
+        elif isinstance(message, Cycle):
             self._poll(to_ms(message.started), now_ms).note(message, now_ms)
         elif isinstance(message, Reading):
             self._add_reading(message, now_ms)
@@ -200,6 +214,7 @@ class MeterWindows:
             "first": self._first,
             "oldest": self._oldest,
             "last_good": self._last_good,
+            "gaps": self._gaps.state(),
             "windows": {number: asdict(window) for number, window in self._windows.items()},
         }
 
@@ -210,6 +225,7 @@ class MeterWindows:
         windows._first = state["first"]
         windows._oldest = state["oldest"]
         windows._last_good = state["last_good"]
+        windows._gaps = OpenGaps.restored(state.get("gaps", []))
         for number, saved in state["windows"].items():
             polls = {ts: Poll(**poll) for ts, poll in saved["polls"].items()}
             windows._windows[number] = Window(**{**saved, "polls": polls})
@@ -310,6 +326,10 @@ class MeterWindows:
             last_error=next((poll.error for poll in reversed(cycles) if poll.error is not None), None),
             violations=add_violations(found for poll in cycles for found in poll.violations),
             invocation_counter=max((poll.invocation_counter for poll in cycles if poll.invocation_counter is not None), default=None),
+            gaps_open=self._gaps.intervals,
+            gaps_lost=window.lost,
+            gap_since=None if self._gaps.since is None else from_ms(self._gaps.since),
+            gap_reason=window.lost_reason,
         )
 
     def _postpone(self, window: Window, end: int) -> None:

@@ -23,7 +23,7 @@ REPORT_COUNTS = (
     "associations",
 )
 _REPORT_COLUMNS = f'meter, start, "end", {", ".join(REPORT_COUNTS)}, read_p50, read_p95, last_good, clock_offset, last_error'
-_REPORT_COLUMNS += ", violations, invocation_counter"
+_REPORT_COLUMNS += ", violations, invocation_counter, gaps_open, gaps_lost, gap_since, gap_reason"
 _ALERT_COLUMNS = "kind, subject, severity, raised, ts, evidence, remedy"
 
 
@@ -88,6 +88,11 @@ STANDING_ALERTS = (
     f"SELECT {_ALERT_COLUMNS} FROM alerts AS a WHERE raised = 1 AND ts ="
     " (SELECT max(ts) FROM alerts WHERE subject = a.subject AND kind = a.kind) ORDER BY ts"
 )
+GAPS = (
+    'SELECT meter, profile, start, "end", intervals, state, since, at, reason, open_total, lost_total, read_total FROM gaps'
+    " WHERE state <> 'closed' AND (:meter IS NULL OR meter = :meter) ORDER BY meter, profile, start"
+)
+NEWEST_OF_PROFILE = "SELECT ts FROM readings WHERE meter = ? AND key = ? AND origin = 'profile' ORDER BY ts DESC LIMIT 1"
 CYCLE_TOTALS = (
     f"WITH RECURSIVE {_each_meter('cycles')} SELECT outcome, count(*) FROM each_meter JOIN cycles ON meter = m"
     " WHERE started >= :start AND started < :end GROUP BY outcome"

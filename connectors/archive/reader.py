@@ -19,6 +19,8 @@ from model.errors import StorageError
 from model.messages import (
     Alert,
     ErrorKind,
+    Gap,
+    GapState,
     HealthReport,
     Origin,
     Outcome,
@@ -151,6 +153,14 @@ class ArchiveReader:
         """Alerts that were raised and not cleared since, the oldest first."""
         return [_alert(row) for row in self._rows(queries.STANDING_ALERTS)]
 
+    def gaps(self, meter: str | None = None) -> list[Gap]:
+        """Missing intervals of load profiles, open and lost, of one meter or of all, by meter, profile and start."""
+        return [_gap(row) for row in self._rows(queries.GAPS, {"meter": meter})]
+
+    def newest_of_profile(self, meter: str, key: str) -> datetime | None:
+        """The newest load profile value of a meter under `key`."""
+        return next((from_ms(ts) for (ts,) in self._rows(queries.NEWEST_OF_PROFILE, (meter, key))), None)
+
     def totals(self, start: datetime, end: datetime) -> Totals:
         """What happened to all meters together."""
         span = {"start": to_ms(start), "end": to_ms(end)}
@@ -175,6 +185,11 @@ def _reading(row: tuple[Any, ...]) -> Reading:
     return Reading(meter, key, restore_value(type_name, text), unit, from_ms(ts), Origin(origin), from_ms(read_at))
 
 
+def _gap(row: tuple[Any, ...]) -> Gap:
+    meter, profile, start, end, intervals, state, since, at, *rest = row
+    return Gap(meter, profile, from_ms(start), from_ms(end), intervals, GapState(state), from_ms(since), from_ms(at), *rest)
+
+
 def _cycle(row: tuple[Any, ...], errors: tuple[ReadError, ...], violations: tuple[ViolationCount, ...]) -> ArchivedCycle:
     meter, started, due, duration, outcome, value_count, exchanges, associated, clock_offset = row
     return ArchivedCycle(
@@ -193,7 +208,8 @@ def _cycle(row: tuple[Any, ...], errors: tuple[ReadError, ...], violations: tupl
 
 
 def _report(row: tuple[Any, ...]) -> ArchivedReport:
-    meter, start, end, *numbers, read_p50, read_p95, last_good, clock_offset, last_error, violations, counter = row
+    *row_before, gaps_open, gaps_lost, gap_since, gap_reason = row
+    meter, start, end, *numbers, read_p50, read_p95, last_good, clock_offset, last_error, violations, counter = row_before
     counts: dict[str, Any] = dict(zip(queries.REPORT_COUNTS, numbers, strict=True))
     report = HealthReport(
         meter=meter,
@@ -206,6 +222,10 @@ def _report(row: tuple[Any, ...]) -> ArchivedReport:
         last_error=last_error,
         violations=tuple(ViolationCount(Violation(kind), count, detail) for kind, count, detail in json.loads(violations)),
         invocation_counter=counter,
+        gaps_open=gaps_open,
+        gaps_lost=gaps_lost,
+        gap_since=None if gap_since is None else from_ms(gap_since),
+        gap_reason=gap_reason,
     )
     return ArchivedReport(report, read_p50, read_p95)
 

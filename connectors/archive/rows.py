@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Union
 
-from model.messages import Alert, Cycle, HealthReport, Message, Reading, Receipt, Rejection, Value
+from model.messages import Alert, Cycle, Gap, HealthReport, Message, Origin, Reading, Receipt, Rejection, Value
 from model.timestamps import to_ms
 
 Cell = Union[int, float, str, None]
@@ -29,6 +29,8 @@ def rows_of(message: Message) -> Iterator[tuple[str, Row]]:
         yield "receipts", (message.meter, *times, message.readings, len(message.poll_timestamps), message.delay)
     elif isinstance(message, HealthReport):
         yield "reports", _report_row(message)
+    elif isinstance(message, Gap):
+        yield "gaps", _gap_row(message)
     elif isinstance(message, Alert):
         yield "alerts", _alert_row(message)
 
@@ -73,6 +75,8 @@ def _number(value: int | Decimal) -> float | None:
 
 
 def _cycle_rows(cycle: Cycle) -> Iterator[tuple[str, Row]]:
+    if cycle.origin is Origin.PROFILE and cycle.values:
+        return  # its readings say it all
     started = to_ms(cycle.started)
     yield (
         "cycles",
@@ -119,7 +123,16 @@ def _report_row(report: HealthReport) -> Row:
         report.last_error,
         json.dumps([[found.violation.value, found.count, found.detail] for found in report.violations]),
         report.invocation_counter,
+        report.gaps_open,
+        report.gaps_lost,
+        None if report.gap_since is None else to_ms(report.gap_since),
+        report.gap_reason,
     )
+
+
+def _gap_row(gap: Gap) -> Row:
+    times = (to_ms(gap.start), to_ms(gap.end), gap.intervals, gap.state.value, to_ms(gap.since), to_ms(gap.at))
+    return (gap.meter, gap.profile, *times, gap.reason, gap.open_total, gap.lost_total, gap.read_total)
 
 
 def _alert_row(alert: Alert) -> Row:

@@ -59,7 +59,20 @@ _VERSION_2 = (
 )
 """What was not authentic: per cycle, and in reports as JSON, a list of kind, count and detail."""
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2)
+_VERSION_3 = (
+    """CREATE TABLE gaps (
+        meter TEXT NOT NULL, profile TEXT NOT NULL, start INTEGER NOT NULL, "end" INTEGER NOT NULL, intervals INTEGER NOT NULL,
+        state TEXT NOT NULL, since INTEGER NOT NULL, at INTEGER NOT NULL, reason TEXT NOT NULL,
+        open_total INTEGER NOT NULL, lost_total INTEGER NOT NULL, read_total INTEGER NOT NULL,
+        PRIMARY KEY (meter, profile, start)) WITHOUT ROWID""",
+    "ALTER TABLE reports ADD COLUMN gaps_open INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE reports ADD COLUMN gaps_lost INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE reports ADD COLUMN gap_since INTEGER",
+    "ALTER TABLE reports ADD COLUMN gap_reason TEXT",
+)
+"""Missing intervals of load profiles."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 """The statements that lead from version n to n + 1, at place n. Append; never change one that was released."""
 
 VERSION = len(MIGRATIONS)
@@ -86,6 +99,7 @@ SERIES = (
     Series("rejections", ("meter", "key"), "ts"),
     Series("receipts", ("meter",), "acknowledged"),
     Series("reports", ("meter",), "start"),
+    Series("gaps", ("meter", "profile"), "start"),
     Series("alerts", ("subject", "kind"), "ts", keep_newest=True),
 )
 

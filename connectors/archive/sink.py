@@ -34,7 +34,7 @@ from connectors.archive.schema import FILE_NAME
 from connectors.archive.store import ArchiveStore
 from connectors.disk import inode_of, is_damage, may_heal
 from model.errors import StorageError
-from model.messages import Alert, Cycle, HealthReport, Message, Reading, Receipt, Rejection
+from model.messages import Alert, Cycle, Gap, HealthReport, Message, Reading, Receipt, Rejection
 from model.node import BuildContext, NodeType, Ports
 from model.opening import Opening, merge_after_opening
 from model.settings.base import Duration
@@ -230,9 +230,9 @@ def build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
 
 NODE = NodeType(
     name="archive-out",
-    summary="Keeps readings, cycles, rejections, receipts, reports and alerts in a SQLite file, for as long as you say.",
+    summary="Keeps readings, cycles, rejections, receipts, reports, gaps and alerts in a SQLite file, for as long as you say.",
     settings=ArchiveSettings,
-    accepts=(Cycle, Reading, Rejection, Receipt, HealthReport, Alert),
+    accepts=(Cycle, Reading, Rejection, Receipt, HealthReport, Alert, Gap),
     emits={},
     example="""\
 - id: archive

@@ -7,7 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
-from model.messages import Reading, Value
+from model.messages import Origin, Reading, Value
 from operators.validation.rules import Rules
 from operators.values import quantity
 
@@ -88,6 +88,8 @@ def _stale(limit: float) -> Check:
     oldest = timedelta(seconds=limit)
 
     def check(reading: Reading) -> Finding | None:
+        if reading.origin is Origin.PROFILE:
+            return None  # what a meter remembers is old by nature
         age = reading.read_at - reading.ts
         if age <= oldest:
             return None

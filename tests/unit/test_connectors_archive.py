@@ -32,6 +32,7 @@ from model.messages import (
     Alert,
     Cycle,
     ErrorKind,
+    Gap,
     HealthReport,
     Message,
     Origin,
@@ -328,7 +329,7 @@ def test_opening_again_keeps_what_is_there(path: Path) -> None:
 def test_the_version_is_recorded(store: ArchiveStore, path: Path) -> None:
     database = sqlite3.connect(path)
     assert version_of(database) == VERSION
-    assert database.execute("SELECT version, applied FROM schema_version").fetchall() == [(1, to_ms(T0)), (2, to_ms(T0))]
+    assert database.execute("SELECT version, applied FROM schema_version").fetchall() == [(number, to_ms(T0)) for number in (1, 2, 3)]
     database.close()
 
 
@@ -454,7 +455,7 @@ def test_closing_with_messages_unwritten_says_how_many(path: Path, clock: Clock)
 def test_default_settings() -> None:
     assert ArchiveSettings().keep == 90 * DAY
     assert NODE.settings is ArchiveSettings
-    assert set(NODE.accepts) == {Cycle, Reading, Rejection, Receipt, HealthReport, Alert}
+    assert set(NODE.accepts) == {Cycle, Reading, Rejection, Receipt, HealthReport, Alert, Gap}
     with pytest.raises(ValueError):
         ArchiveSettings.model_validate({"keep": "1s"})
 

@@ -20,6 +20,8 @@ from model.messages import (
     Cycle,
     Dropped,
     ErrorKind,
+    Gap,
+    GapState,
     HealthReport,
     Message,
     Origin,
@@ -46,6 +48,7 @@ MESSAGES: tuple[Message, ...] = (
     HealthReport(FLEET, TS, TS, 1, 1, 0, 0, 1, 5, 0, 5, 1, 0, 5, 0, tuple(float(n) for n in range(100)), TS, None, None),
     Alert("meter-silent", "m1", Severity.WARNING, True, TS, "nothing for 60 s", "look at it"),
     Dropped("m1", 5, TS, TS, TS, "the outbox is full", (TS,)),
+    Gap("m1", "load", TS, TS, 1, GapState.LOST, TS, TS, "the meter answered 2 requests without it", 0, 1, 95),
 )
 PIPELINE = PipelineSettings.model_validate(
     {

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -85,6 +86,12 @@ def test_timestamps_are_compared_with_the_moment_of_reading() -> None:
     assert court.rule(1, 300, read_at=0) is None
     assert court.rule(1, 301, read_at=0) == "future"
     assert court.reason(1, 301, read_at=0) == "the timestamp 2024-03-01T00:05:01+00:00 was 301 s ahead when read, limit 300 s"
+
+
+def test_what_a_meter_remembers_is_old_by_nature() -> None:
+    court = Court({"stale": "1h"})
+    remembered = replace(reading(1, 0), origin=Origin.PROFILE, read_at=reading(1, 86_400).ts)
+    assert court.judge.judge(remembered) is remembered
 
 
 def test_step_is_allowed_at_once_and_in_proportion_over_longer_gaps() -> None:
