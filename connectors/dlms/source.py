@@ -65,8 +65,8 @@ VERSION = 2
 CHUNKS_DOUBTED = 2
 """Chunks of a load profile that are read again where only the archive tells how far it was read."""
 
-MIN_PACE = 5.0
-"""Seconds that a request for a load profile may take at least."""
+MIN_PACE = 0.3
+"""Seconds that a request for a load profile is meant to take at least."""
 
 START_SPACING = 0.05
 """Seconds between the first cycles of two meters, unless the interval is too short for all of them."""

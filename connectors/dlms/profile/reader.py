@@ -48,11 +48,14 @@ RETRY = 300.0
 BUSY_PAUSE = 30.0
 """Seconds until a meter that said "temporary-failure" is asked again."""
 
+FIRST_ROWS = 16
+"""Capture periods that the first request spans: nobody knows yet how slow the meter is, and others may wait for the line."""
+
 FEWEST_ROWS = 4
 """Capture periods that a request spans at least, however often the link is cut."""
 
-GROWTH = 1.25
-"""Of the stretch asked for, after each success, until it is that of the settings again."""
+GROWTH = 2.0
+"""Largest growth of the stretch asked for from one request to the next."""
 
 LONGEST_LEAP = 16
 """Chunks that one request spans at most while there are no rows at all."""
@@ -162,7 +165,6 @@ class ProfileReader:
 
         :raises MeterError: as `Session.get`; the same is asked for at the next step, in smaller parts.
         """
-        begun = time.monotonic()
         try:
             if self._shape is None:
                 return await self._look(session)
@@ -177,9 +179,6 @@ class ProfileReader:
             self._shorten()
             self._backoff.failed(time.monotonic())
             raise
-        finally:
-            if time.monotonic() - begun > self._pace:
-                self._shorten()
 
     async def _look(self, session: Session) -> Progress | None:
         self._shape = shape = await self._survey.step(session)
@@ -194,6 +193,7 @@ class ProfileReader:
         if self._capture_period != shape.period:
             self._ledger.period = shape.period
         self._capture_period = shape.period
+        self._stretch(FIRST_ROWS * shape.period.total_seconds())
         self._log.info(
             "profile found",
             columns=[column.name for column in shape.columns],
@@ -243,7 +243,7 @@ class ProfileReader:
         """The next rows after the bookmark."""
         span = timedelta(seconds=self._chunk) * self._leap
         end = min(start + span, now + (shape.period or timedelta(minutes=1)))
-        fetched = await self._access.fetch(session, shape, self._overlapping(start, end), self._ledger.last)
+        fetched = await self._fetch(session, shape, start, end, self._ledger.last)
         covered_end = min(max(end if fetched.covered is ALWAYS else min(end, fetched.covered.end), start), end)
         if fetched.covered is ALWAYS:
             covered_end = end = now + shape.period
@@ -268,7 +268,7 @@ class ProfileReader:
                 self._to_fill.pop(0)
                 continue
             end = min(gap.end, gap.start + timedelta(seconds=self._chunk))
-            fetched = await self._access.fetch(session, shape, self._overlapping(gap.start, end), None)
+            fetched = await self._fetch(session, shape, gap.start, end, None)
             self._to_fill.pop(0)
             if end < gap.end:
                 self._to_fill.insert(0, OpenGap(end, gap.end, gap.answers, gap.since, gap.dropped))
@@ -310,7 +310,6 @@ class ProfileReader:
             self._log.warning("rows of the profile cannot be used", problems=list(fetched.faults[:3]))
         self._fault = ""
         self._backoff.succeeded()
-        self._chunk = min(self._settings.chunk, self._chunk * GROWTH)
         cycles: list[Cycle] = []
         for first in range(0, len(fresh), PIECE):
             cycles += self._cycles(fresh[first : first + PIECE], now)
@@ -359,11 +358,23 @@ class ProfileReader:
         failed = Cycle(self._meter.id, now, now, 0.0, Outcome.FAILED, errors=(error,), origin=Origin.PROFILE, received=now)
         return Progress(self._name, (failed,), (), self._ledger.snapshot())
 
+    async def _fetch(self, session: Session, shape: Shape, start: datetime, end: datetime, before: datetime | None) -> Fetched:
+        """The rows from `start` to `end`; how long that took says how much to ask for next."""
+        begun, asked = time.monotonic(), self._overlapping(start, end)
+        fetched = await self._access.fetch(session, shape, asked, before)
+        if fetched.rows and fetched.covered is not ALWAYS:
+            rate = (asked.end - asked.start).total_seconds() / max(time.monotonic() - begun, 1e-3)
+            self._stretch(min(self._chunk * GROWTH, rate * self._pace))
+        return fetched
+
     def _shorten(self) -> None:
-        """Ask for less at a time: the link is cut before so much has come, or others wait too long."""
-        least = FEWEST_ROWS * self._capture_period.total_seconds() or self._settings.chunk
+        """Ask for less at a time: the link is cut before so much has come."""
         self._leap = 1
-        self._chunk = min(self._settings.chunk, max(least, self._chunk / 2))
+        self._stretch(self._chunk / 2)
+
+    def _stretch(self, seconds: float) -> None:
+        least = FEWEST_ROWS * self._capture_period.total_seconds() or self._settings.chunk
+        self._chunk = min(self._settings.chunk, max(least, seconds))
 
 
 _SCALER_REMEDY = "allow the client to read the scaler of this object; without it the column's numbers mean nothing"
