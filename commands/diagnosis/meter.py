@@ -19,13 +19,13 @@ from commands.diagnosis.links import BrokenLinkError, Chain
 from connectors.archive.reader import ArchivedCycle, ArchiveReader
 from connectors.archive.schema import FILE_NAME
 from connectors.dlms.access import OwnConnection
-from connectors.dlms.conversation import State
 from connectors.dlms.host_names import lookup
 from connectors.dlms.invocation_counters import FILE_NAME as COUNTERS
 from connectors.dlms.invocation_counters import InvocationCounters
 from connectors.dlms.plan import plan_reads
 from connectors.dlms.poll import MeterPoll
 from connectors.dlms.session import Session
+from connectors.dlms.states import State
 from model.errors import MeterError, PipelineError, StorageError
 from model.loading.load import Loaded, LoadedNode
 from model.messages import Cycle, ErrorKind, Outcome, Reading, Rejection

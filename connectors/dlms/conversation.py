@@ -5,19 +5,7 @@ Theory of operation. Nothing here reads, writes or waits. The caller sends the b
 events that come back. Time belongs to the caller too: when an answer stays away, `resend` gives the same bytes once more,
 never a rebuilt request, so that a meter that answered already recognises the repetition.
 
-    IDLE           nothing has been sent
-    CONNECTING     SNRM is out, UA is awaited (HDLC only)
-    ASSOCIATING    AARQ is out, AARE is awaited
-    PROVING        our answer to the meter's challenge is out, its answer to ours is awaited (high authentication only)
-    ASSOCIATED     the meter waits for us
-    READING        a GET, or with short names a READ, is out; its answer or a part of it is awaited
-    RELEASING      RLRQ is out, RLRE is awaited
-    CONNECTED      the link is up without an association: after RLRE, an AARE that says no, or a message that is not authentic
-    DISCONNECTING  DISC is out, UA is awaited (HDLC only)
-    CLOSED         over; only `open` leads on
-
-Everything that affects transitions is in `_TRANSITIONS`. What the caller does outside of the table is a `LocalProtocolError`;
-what a meter sends outside of it is `Discarded`, because the leftovers of an earlier connection look just like that.
+The states and all ways between them are in `states`. What a meter sends outside of that table is `Discarded`.
 
 A reply counts only when it is an answer to the last request. With HDLC: from the right address, with the sequence numbers
 that are due. With the wrapper: from the right ports. Every GET-response: with the invoke-id of the request. Through a
@@ -35,7 +23,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from enum import Enum
 
 from connectors.dlms import framing
 from connectors.dlms.apdu import get, names, read, replies, short_names
@@ -61,85 +48,11 @@ from connectors.dlms.gateway import GatewayFraming
 from connectors.dlms.secret_hex import masked_hex
 from connectors.dlms.security.association import Security
 from connectors.dlms.security.protection import MOST_ADDED, NotAuthentic
+from connectors.dlms.states import OPEN_STATES, SECURED, TRANSITIONS, WAITING, Did, LocalProtocolError, State
 from model.messages import ErrorKind, Violation
 from model.settings.meter import MeterSettings
 
-
-class LocalProtocolError(Exception):
-    """The caller asked for something that the state of the conversation does not allow: a mistake of ours, not the meter's."""
-
-
-class State(Enum):
-    """Where a conversation stands; explained at the top of this file."""
-
-    IDLE = "idle"
-    CONNECTING = "connecting"
-    ASSOCIATING = "associating"
-    PROVING = "proving"
-    ASSOCIATED = "associated"
-    READING = "reading"
-    RELEASING = "releasing"
-    CONNECTED = "connected"
-    DISCONNECTING = "disconnecting"
-    CLOSED = "closed"
-
-
-class _Did(Enum):
-    """What moves a conversation on: first what we do, then what the meter does."""
-
-    SEND_SNRM = "open the data link"
-    SEND_AARQ = "associate"
-    SEND_GET = "get"
-    SEND_RLRQ = "release"
-    SEND_DISC = "disconnect"
-    HANG_UP = "close the link"
-    PRESUME = "use a pre-established association"
-    UA = "UA"
-    ACCEPT = "AARE"
-    CHALLENGE = "a challenge"
-    PROVE = "a proof"
-    REFUSE = "a refusal of the association"
-    PART = "a block of an answer"
-    ANSWER = "an answer"
-    REFUSE_SERVICE = "a refusal of the service"
-    RELEASE = "RLRE"
-    VIOLATE = "a message that is not authentic"
-    LINK_DOWN = "UA to DISC"
-    END = "the end of the link or association"
-
-
-_OPEN_STATES = (State.CONNECTING, State.ASSOCIATING, State.PROVING, State.ASSOCIATED, State.READING, State.RELEASING, State.CONNECTED)
-
-_TRANSITIONS: dict[tuple[State, _Did], State] = {
-    **{(state, _Did.SEND_SNRM): State.CONNECTING for state in State},
-    (State.CONNECTING, _Did.UA): State.ASSOCIATING,
-    **{(state, _Did.SEND_AARQ): State.ASSOCIATING for state in State},
-    **{(state, _Did.PRESUME): State.ASSOCIATED for state in State},
-    (State.ASSOCIATING, _Did.ACCEPT): State.ASSOCIATED,
-    (State.ASSOCIATING, _Did.REFUSE): State.CONNECTED,
-    (State.ASSOCIATING, _Did.CHALLENGE): State.PROVING,
-    (State.PROVING, _Did.PROVE): State.ASSOCIATED,
-    (State.PROVING, _Did.REFUSE): State.CONNECTED,
-    (State.ASSOCIATED, _Did.SEND_GET): State.READING,
-    (State.READING, _Did.PART): State.READING,
-    (State.READING, _Did.ANSWER): State.ASSOCIATED,
-    (State.READING, _Did.REFUSE_SERVICE): State.ASSOCIATED,
-    (State.ASSOCIATED, _Did.SEND_RLRQ): State.RELEASING,
-    (State.READING, _Did.SEND_RLRQ): State.RELEASING,
-    (State.RELEASING, _Did.RELEASE): State.CONNECTED,
-    **{(state, _Did.VIOLATE): State.CONNECTED for state in (State.ASSOCIATING, State.PROVING, State.READING, State.RELEASING)},
-    **{(state, _Did.SEND_DISC): State.DISCONNECTING for state in (*_OPEN_STATES, State.DISCONNECTING)},
-    **{(state, _Did.HANG_UP): State.CLOSED for state in State},
-    (State.DISCONNECTING, _Did.LINK_DOWN): State.CLOSED,
-    **{(state, _Did.END): State.CLOSED for state in (*_OPEN_STATES, State.DISCONNECTING)},
-}
-
 _AARE = b"\x61"
-
-_SECURED = (State.PROVING, State.ASSOCIATED, State.READING, State.RELEASING)
-"""Where messages of a ciphered association are protected."""
-
-_WAITING = (State.CONNECTING, State.ASSOCIATING, State.PROVING, State.READING, State.RELEASING, State.DISCONNECTING)
 
 
 class Conversation:
@@ -209,12 +122,12 @@ class Conversation:
         self._invoke_id = (self._invoke_id + secrets.randbelow(8)) & 0x0F
         snrm = self._framing.connect()
         if snrm:
-            self._move(_Did.SEND_SNRM)
+            self._move(Did.SEND_SNRM)
             return snrm
         if self._presumed:
-            self._move(_Did.PRESUME)
+            self._move(Did.PRESUME)
             return b""
-        self._move(_Did.SEND_AARQ)
+        self._move(Did.SEND_AARQ)
         return self._send(self._association_request)
 
     def get(self, attributes: Sequence[Attribute]) -> bytes:
@@ -227,7 +140,7 @@ class Conversation:
             raise LocalProtocolError(f"{len(attributes)} attributes in one request; 1 to 255 are possible")
         if self.without_asking(attributes) is not None:
             raise LocalProtocolError("the meter is known to have none of these attributes")
-        self._move(_Did.SEND_GET)
+        self._move(Did.SEND_GET)
         if self._short_names is not None:
             self._get = reading = read.Read(attributes, self._short_names)
             return self._send(lambda: self._protected(reading.request))
@@ -260,7 +173,7 @@ class Conversation:
 
         :raises LocalProtocolError: when no answer is awaited.
         """
-        if self._state not in _WAITING:
+        if self._state not in WAITING:
             raise LocalProtocolError(f"nothing to send again while {self._state.value}")
         return self._framing.resend() if self._repeats else self._framing.send(self._build())
 
@@ -271,13 +184,13 @@ class Conversation:
         """
         if self._presumed:
             return b""
-        self._move(_Did.SEND_RLRQ)
+        self._move(Did.SEND_RLRQ)
         return self._send(self._release_request)
 
     def disconnect(self) -> bytes:
         """DISC, the end of the data link. Nothing with the wrapper or where no link is: then it is closed at once."""
-        data = self._framing.disconnect() if self._state in (*_OPEN_STATES, State.DISCONNECTING) else b""
-        self._move(_Did.SEND_DISC if data else _Did.HANG_UP)
+        data = self._framing.disconnect() if self._state in (*OPEN_STATES, State.DISCONNECTING) else b""
+        self._move(Did.SEND_DISC if data else Did.HANG_UP)
         return data
 
     def receive(self, data: bytes) -> list[Event]:
@@ -289,7 +202,7 @@ class Conversation:
             elif isinstance(item, framing.LinkUp):
                 events += self._link_up()
             elif isinstance(item, framing.LinkDown):
-                events += self._met(_Did.LINK_DOWN, Disconnected())
+                events += self._met(Did.LINK_DOWN, Disconnected())
             elif isinstance(item, framing.LinkBroken):
                 events += self._link_broken(item)
             else:
@@ -320,27 +233,27 @@ class Conversation:
     def _protected(self, apdu: bytes) -> bytes:
         return apdu if self._security is None else self._security.protect(apdu)
 
-    def _move(self, did: _Did) -> None:
-        state = _TRANSITIONS.get((self._state, did))
+    def _move(self, did: Did) -> None:
+        state = TRANSITIONS.get((self._state, did))
         if state is None:
             raise LocalProtocolError(f"cannot {did.value} while {self._state.value}")
         self._state = state
 
-    def _met(self, did: _Did, event: Event) -> list[Event]:
+    def _met(self, did: Did, event: Event) -> list[Event]:
         """What the meter did moves the conversation on and is reported, where the table has a place for it."""
-        state = _TRANSITIONS.get((self._state, did))
+        state = TRANSITIONS.get((self._state, did))
         if state is None:
             return [Discarded(0, f"{did.value} while {self._state.value}")]
         self._state = state
         return [event]
 
     def _link_up(self) -> list[Event]:
-        if (self._state, _Did.UA) not in _TRANSITIONS:
+        if (self._state, Did.UA) not in TRANSITIONS:
             return [Discarded(0, f"UA while {self._state.value}")]
         if self._presumed:
             self._limits = replace(self._limits, information_size=self._framing.information_size)
-            return self._met(_Did.PRESUME, self._limits)
-        return self._met(_Did.UA, Transmit(self._send(self._association_request)))
+            return self._met(Did.PRESUME, self._limits)
+        return self._met(Did.UA, Transmit(self._send(self._association_request)))
 
     def _link_broken(self, broken: framing.LinkBroken) -> list[Event]:
         if self._state is State.CONNECTING:
@@ -348,8 +261,8 @@ class Conversation:
                 # A converter may deliver the answer to the DISC of an earlier connection: ask once more.
                 self._answered_dm = True
                 return [Transmit(self._framing.resend())]
-            return self._met(_Did.END, Refused(broken.detail, _LINK_REMEDY))
-        return self._met(_Did.END, Dropped(f"{broken.detail}, {LISTING}" if self.listing else broken.detail))
+            return self._met(Did.END, Refused(broken.detail, _LINK_REMEDY))
+        return self._met(Did.END, Dropped(f"{broken.detail}, {LISTING}" if self.listing else broken.detail))
 
     def _apdu(self, apdu: bytes) -> list[Event]:
         if self._security is not None and apdu[:1] == _AARE and self._state is not State.ASSOCIATING:
@@ -364,14 +277,14 @@ class Conversation:
         return self._reply(apdu, reply)
 
     def _revealed(self, apdu: bytes) -> bytes:
-        if self._security is None or not self._security.is_ciphered or self._state not in _SECURED or apdu[:1] in names.MAY_BE_PLAIN:
+        if self._security is None or not self._security.is_ciphered or self._state not in SECURED or apdu[:1] in names.MAY_BE_PLAIN:
             return apdu
         return self._security.reveal(apdu)
 
     def _violated(self, refusal: NotAuthentic) -> list[Event]:
-        if self._state not in _WAITING:
+        if self._state not in WAITING:
             return [Violated(refusal.violation, refusal.detail, stands=True)]
-        return self._met(_Did.VIOLATE, Violated(refusal.violation, refusal.detail, stands=False))
+        return self._met(Did.VIOLATE, Violated(refusal.violation, refusal.detail, stands=False))
 
     def _reply(self, apdu: bytes, reply: replies.Reply) -> list[Event]:
         if isinstance(reply, (replies.GetNormal, replies.GetList, replies.GetBlock)):
@@ -384,12 +297,12 @@ class Conversation:
             return self._proof(apdu, reply)
         if isinstance(reply, replies.AssociationRefused):
             if self._state is State.ASSOCIATING:
-                return self._met(_Did.REFUSE, Refused(reply.detail, reply.remedy))
-            return self._met(_Did.END, Dropped(reply.detail))
+                return self._met(Did.REFUSE, Refused(reply.detail, reply.remedy))
+            return self._met(Did.END, Dropped(reply.detail))
         if isinstance(reply, replies.ServiceError):
             return self._service_error(reply)
         if isinstance(reply, replies.Released) and self._state is State.RELEASING:
-            return self._met(_Did.RELEASE, Released())
+            return self._met(Did.RELEASE, Released())
         return self._not_ours(apdu, "was not asked for")
 
     def _accepted(self, apdu: bytes, reply: replies.AssociationAccepted) -> list[Event]:
@@ -399,10 +312,10 @@ class Conversation:
         if self._security is not None and self._security.is_high:
             return self._challenged(self._security, reply)
         if reply.authentication_due:
-            return self._met(_Did.REFUSE, Refused(_WANTS_MORE, names.USER_REMEDIES[names.AUTHENTICATION_REQUIRED]))
+            return self._met(Did.REFUSE, Refused(_WANTS_MORE, names.USER_REMEDIES[names.AUTHENTICATION_REQUIRED]))
         if self._security is not None:
             self._security.proven()
-        return self._met(_Did.ACCEPT, self._limits)
+        return self._met(Did.ACCEPT, self._limits)
 
     def _challenged(self, security: Security, reply: replies.AssociationAccepted) -> list[Event]:
         """Pass 2 of high authentication has come: answer the challenge."""
@@ -413,7 +326,7 @@ class Conversation:
             request = self._send(lambda: security.protect(reply_to_hls_authentication(security.prove(reply.challenge), invoke_id)))
         except NotAuthentic as refusal:
             return self._violated(refusal)
-        return self._met(_Did.CHALLENGE, Transmit(request))
+        return self._met(Did.CHALLENGE, Transmit(request))
 
     def _proof(self, apdu: bytes, reply: ActionNormal) -> list[Event]:
         """Pass 4: the meter says whether it believes us, and why we should believe it."""
@@ -421,13 +334,13 @@ class Conversation:
             return self._not_ours(apdu, "was not asked for")
         if reply.result != 0:
             detail = f"the meter does not accept our proof: {names.access_result(reply.result)}"
-            return self._met(_Did.REFUSE, Refused(detail, names.USER_REMEDIES[names.AUTHENTICATION_FAILED]))
+            return self._met(Did.REFUSE, Refused(detail, names.USER_REMEDIES[names.AUTHENTICATION_FAILED]))
         try:
             self._security.verify(reply.returned or b"")
         except NotAuthentic as refusal:
             return self._violated(refusal)
         self._security.proven()
-        return self._met(_Did.PROVE, self._limits)
+        return self._met(Did.PROVE, self._limits)
 
     def _get_response(self, apdu: bytes, reply: replies.GetReply) -> list[Event]:
         if self._state is not State.READING or not isinstance(self._get, get.Get):
@@ -437,8 +350,8 @@ class Conversation:
             return self._not_ours(apdu, step.reason)
         if isinstance(step, get.NextBlock):
             request = self._requests.next_block(step.number, self._get.invoke_id)
-            return self._met(_Did.PART, Transmit(self._send(lambda: self._protected(request))))
-        return self._met(_Did.ANSWER if isinstance(step, Answered) else _Did.REFUSE_SERVICE, step)
+            return self._met(Did.PART, Transmit(self._send(lambda: self._protected(request))))
+        return self._met(Did.ANSWER if isinstance(step, Answered) else Did.REFUSE_SERVICE, step)
 
     def _read_response(self, apdu: bytes, reply: replies.ReadResponse) -> list[Event]:
         if self._state is not State.READING or not isinstance(self._get, read.Read):
@@ -448,25 +361,25 @@ class Conversation:
 
     def _step(self, step: read.Ask | Answered | ServiceRefused) -> list[Event]:
         if isinstance(step, read.Ask):
-            return self._met(_Did.PART, Transmit(self._send(lambda: self._protected(step.apdu))))
-        return self._met(_Did.ANSWER if isinstance(step, Answered) else _Did.REFUSE_SERVICE, step)
+            return self._met(Did.PART, Transmit(self._send(lambda: self._protected(step.apdu))))
+        return self._met(Did.ANSWER if isinstance(step, Answered) else Did.REFUSE_SERVICE, step)
 
     def _service_error(self, error: replies.ServiceError) -> list[Event]:
         counter = error.counter and self._security is not None
         if self._state in (State.ASSOCIATING, State.PROVING):
-            return self._met(_Did.REFUSE, Refused(error.detail, names.OTHER_REMEDY, counter))
+            return self._met(Did.REFUSE, Refused(error.detail, names.OTHER_REMEDY, counter))
         if self._state is State.READING and counter:
-            return self._met(_Did.END, Dropped(error.detail, counter))
+            return self._met(Did.END, Dropped(error.detail, counter))
         if self._state is State.RELEASING:  # a meter that knows no RLRQ has nothing left to release
-            return self._met(_Did.RELEASE, Released())
+            return self._met(Did.RELEASE, Released())
         if self._state is State.READING and error.no_association and self._get is not None and not self._get.is_list:
-            return self._met(_Did.END, Dropped(error.detail))
+            return self._met(Did.END, Dropped(error.detail))
         return self._service_refused(ServiceRefused(error.detail))
 
     def _unreadable(self, apdu: bytes, error: CosemError) -> list[Event]:
         detail = f"{names.apdu_name(apdu)} cannot be read: {error}"
         if self._state in (State.ASSOCIATING, State.PROVING):
-            return self._met(_Did.REFUSE, Refused(detail, _UNREADABLE_REMEDY))
+            return self._met(Did.REFUSE, Refused(detail, _UNREADABLE_REMEDY))
         if self._state is State.READING:
             return self._service_refused(ServiceRefused(detail, ErrorKind.DECODE))
         return self._not_ours(apdu, "cannot be read")
@@ -475,10 +388,10 @@ class Conversation:
         """With short names a refusal may concern the object list only, and what has a name is still asked for."""
         if self._state is State.READING and isinstance(self._get, read.Read):
             return self._step(self._get.refused(refusal))
-        return self._met(_Did.REFUSE_SERVICE, refusal)
+        return self._met(Did.REFUSE_SERVICE, refusal)
 
     def _not_ours(self, apdu: bytes, reason: str) -> list[Event]:
-        if self._state in _WAITING:
+        if self._state in WAITING:
             self._framing.reject()
         return [Discarded(len(apdu), f"{names.apdu_name(apdu)} {reason}")]
 

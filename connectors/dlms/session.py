@@ -1,17 +1,13 @@
 """One conversation with one meter over its link: connect, associate, ask, release. Every wait has a deadline.
 
-Here is what happens when a meter does not answer: the same bytes are sent again up to `retries` times, each time with
-the deadline of its `ReplyTimer`; then `MeterError` with kind TIMEOUT, upon which `poll` gives up the link.
-
-And when something arrives that is not authentic: it is counted in `violations`, and `MeterError` with kind SECURITY makes `poll`
-open the association anew. What a meter says about our invocation counter is for `counter_recovery`.
+How one request is asked and answered is in `exchange`; what a meter says about our invocation counter is for
+`counter_recovery`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
@@ -19,36 +15,28 @@ from urllib.parse import urlsplit
 import structlog
 
 from connectors.dlms.access import Access, OwnConnection
-from connectors.dlms.conversation import LISTING, Conversation, State
+from connectors.dlms.conversation import Conversation
 from connectors.dlms.counter_recovery import CounterRecovery
 from connectors.dlms.events import (
     Answered,
     Associated,
     Attribute,
     AttributeResult,
-    Discarded,
     Disconnected,
-    Dropped,
-    Event,
-    Progressed,
-    Refused,
     Released,
     ServiceRefused,
-    Transmit,
-    Violated,
 )
+from connectors.dlms.exchange import Exchange
 from connectors.dlms.invocation_counters import InvocationCounter, InvocationCounters
 from connectors.dlms.link.contract import Link
 from connectors.dlms.reply_timer import ReplyTimer
 from connectors.dlms.security.association import Security
+from connectors.dlms.states import State
 from model.errors import MeterError, StorageError
-from model.messages import ErrorKind, Violation, ViolationCount
+from model.messages import ErrorKind, ViolationCount
 from model.obis import parse_logical_name
 from model.settings.meter import MeterSettings
 from model.settings.security import SecuritySettings
-
-JUNK_LIMIT = 65_536
-"""Bytes discarded in one exchange after which a meter counts as babbling and the link is given up."""
 
 CLOSE_TIMEOUT = 1.0
 """Seconds the meter gets for each of the two farewells (RLRE, UA)."""
@@ -60,15 +48,6 @@ ABANDON_TIMEOUT = 0.5
 """Seconds to wait for the answer to DISC of a meter that did not answer before: it must not arrive on the next link."""
 
 _CLOSED_REMEDY = "check client_sap and server_logical; or another program holds the only connection that the meter allows"
-
-_SECURITY_REMEDY = (
-    "check that keys, security_suite, security_policy and server_system_title are the meter's; if they are, someone on the way"
-    " changes or repeats messages, or a converter delivers old bytes"
-)
-_OLD_COUNTER_REMEDY = (
-    "a meter that restarts its own counter with each association needs server_counter_restarts: true; else someone on the way"
-    " repeats messages, or a converter delivers old bytes"
-)
 
 log = structlog.get_logger(__name__)
 
@@ -119,15 +98,11 @@ class Session:
             if meter.block_cipher_key is not None:
                 self._recovery = CounterRecovery(meter.id, self._counter, self._read_counter)
         self._conversation = Conversation(meter, security)
-        self._violations: dict[Violation, ViolationCount] = {}
+        self._exchange = Exchange(meter, self._conversation)
         self._link: Link | None = None
         self._limits: Associated | None = None
         self._log = log.bind(meter=meter.id)
-        self._last_used = 0.0
         self._timers: dict[tuple[Attribute, ...], ReplyTimer] = {}
-        self._sent = 0
-        self._discarded = 0
-        self._discard_reason = ""
         self.failed_in: State | None = None
         """Where the conversation stood when the meter last failed or refused to associate; None when it never did."""
         self.exchanges = 0
@@ -142,7 +117,7 @@ class Session:
         """Whether the association is open and recent enough to be used as it is."""
         if self._link is None or self._link.closed or self._conversation.state is not State.ASSOCIATED:
             return False
-        return _now() - self._last_used < self._meter.inactivity_timeout
+        return _now() - self._exchange.last_used < self._meter.inactivity_timeout
 
     @property
     def invocation_counter(self) -> int | None:
@@ -151,8 +126,7 @@ class Session:
 
     def take_violations(self) -> tuple[ViolationCount, ...]:
         """What arrived and was not believed since the last call."""
-        violations, self._violations = self._violations, {}
-        return tuple(violations.values())
+        return self._exchange.take_violations()
 
     async def associate(self) -> None:
         """Open link and association.
@@ -195,7 +169,7 @@ class Session:
         try:
             opening, what = self._conversation.open(), "the association request"
             limits = (
-                await self._exchange(opening, (Associated,), what, timer, self._meter.exchange_timeout)
+                await self._exchange.ask(self._link, opening, (Associated,), what, timer, self._meter.exchange_timeout)
                 if opening
                 else self._conversation.limits
             )
@@ -206,7 +180,7 @@ class Session:
             raise MeterError(ErrorKind.LINK_LOST, f"{error.what} when asked for an association", _CLOSED_REMEDY) from error
         assert isinstance(limits, Associated)
         self._limits = limits
-        self._last_used = _now()
+        self._exchange.last_used = _now()
         self._log.info(
             "association opened",
             address=address,
@@ -238,17 +212,18 @@ class Session:
             await self._recovery.top_up()
         names = f"the request for {len(attributes)} attributes" if len(attributes) > 1 else "a GET request"
         timer = self._timers.setdefault(tuple(map(_whole, attributes)), ReplyTimer(self._meter.exchange_timeout))
-        before = self._sent
+        assert self._link is not None
+        before = self._exchange.sent
         if not self._conversation.tells_answers_apart:
             await self._clear_the_line()
         try:
-            reply = await self._exchange(self._conversation.get(attributes), (Answered, ServiceRefused), names, timer)
+            reply = await self._exchange.ask(self._link, self._conversation.get(attributes), (Answered, ServiceRefused), names, timer)
         except MeterError as fault:
             if self._recovery is not None and fault.kind is ErrorKind.COUNTER:
                 self._recovery.refused_later()
             raise
         finally:
-            self.exchanges += self._sent - before
+            self.exchanges += self._exchange.sent - before
         if self._recovery is not None:
             self._recovery.worked()
         if isinstance(reply, ServiceRefused):
@@ -264,7 +239,7 @@ class Session:
         """Discard what was not asked for."""
         assert self._link is not None
         with contextlib.suppress(asyncio.TimeoutError):
-            await self._wait_for(self._link, (), QUIET)
+            await self._exchange.wait_for(self._link, (), QUIET)
 
     async def close(self) -> None:
         """Release the association and close the link, politely where the meter still listens; never raises.
@@ -323,8 +298,8 @@ class Session:
             if self._conversation.state is State.ASSOCIATED:
                 farewell = self._conversation.release()
                 if farewell:
-                    await link.write(self._traced(farewell, sent=True))
-                    await self._wait_for(link, (Released,), CLOSE_TIMEOUT)
+                    await link.write(self._exchange.traced(farewell, sent=True))
+                    await self._exchange.wait_for(link, (Released,), CLOSE_TIMEOUT)
                     self._log.info("association released")
         await self._disconnect(link, CLOSE_TIMEOUT)
 
@@ -332,116 +307,13 @@ class Session:
         with contextlib.suppress(MeterError, asyncio.TimeoutError):
             farewell = self._conversation.disconnect()
             if farewell:
-                await link.write(self._traced(farewell, sent=True))
-                await self._wait_for(link, (Disconnected,), patience)
-
-    async def _exchange(
-        self, request: bytes, wanted: tuple[type[Event], ...], what: str, timer: ReplyTimer, later: float | None = None
-    ) -> Event:
-        """Send `request` until a wanted event comes; `later` is the patience after the first sign of life, where it is another."""
-        assert self._link is not None
-        data = request
-        begun = _now()
-        self._discarded, self._discard_reason = 0, ""
-        # What could be answered twice without telling which answer is whose is not repeated: then the link is opened anew.
-        attempts = self._meter.retries + 1 if self._conversation.may_repeat else 1
-        for attempt in range(attempts):
-            if attempt:
-                data = self._conversation.resend()
-                self._log.debug("no reply, sending again", attempt=attempt + 1)
-            self._sent += 1
-            await self._link.write(self._traced(data, sent=True))
-            try:
-                reply = await self._wait_for(self._link, wanted, timer.patience(attempt), later)
-            except asyncio.TimeoutError:
-                continue
-            self._last_used = _now()
-            if attempt == 0:
-                timer.answered(self._last_used - begun)
-            return reply
-        timer.failed()
-        if self._conversation.listing:
-            what += f", {LISTING}"
-        times = "once" if attempts == 1 else f"{attempts} times"
-        raise MeterError(
-            ErrorKind.TIMEOUT,
-            f"no reply to {what}, sent {times} in {_now() - begun:.1f} s{self._ignored()}",
-            "never answered: check client_sap, server_logical, server_physical and framing; sometimes does: line and exchange_timeout",
-        )
-
-    async def _wait_for(self, link: Link, wanted: tuple[type[Event], ...], patience: float, later: float | None = None) -> Event:
-        """The first wanted event; what the protocol wants sent on the way is sent, and gives the meter a new deadline."""
-        deadline = _now() + patience
-        while True:
-            data = await asyncio.wait_for(link.read(), max(0.0, deadline - _now()))
-            self._traced(data, sent=False)
-            reply: Event | None = None
-            for event in self._conversation.receive(data):
-                if isinstance(event, wanted):
-                    reply = event
-                elif isinstance(event, Transmit):
-                    await link.write(self._traced(event.data, sent=True))
-                    deadline = _now() + (later or patience)
-                elif isinstance(event, Progressed):
-                    deadline = _now() + (later or patience)
-                elif isinstance(event, Discarded):
-                    self._discarded += event.count
-                    self._discard_reason = event.reason
-                    self._log.debug("discarded", bytes=event.count, reason=event.reason)
-                elif isinstance(event, Violated):
-                    self._violated(event)
-                else:
-                    _raise_ending(event)
-            if reply is not None:
-                return reply
-            if self._discarded > JUNK_LIMIT:
-                raise MeterError(
-                    ErrorKind.PROTOCOL,
-                    f"{self._discarded} bytes arrived that are no answer to anything",
-                    "check baud rate and parity of the converter, and that framing fits the meter",
-                )
-            await asyncio.sleep(0)  # a flood of bytes must not keep the loop from the other meters
-
-    def _violated(self, event: Violated) -> None:
-        """Count it; it ends the association unless it stands.
-
-        :raises MeterError: SECURITY.
-        """
-        before = self._violations.get(event.violation)
-        count = 1 if before is None else before.count + 1
-        self._violations[event.violation] = ViolationCount(event.violation, count, event.detail)
-        self._log.warning("a message is not authentic and not believed", violation=event.violation.value, detail=event.detail)
-        if not event.stands:
-            remedy = _OLD_COUNTER_REMEDY if event.violation is Violation.OLD_COUNTER else _SECURITY_REMEDY
-            raise MeterError(ErrorKind.SECURITY, f"{event.violation.value}: {event.detail}", remedy)
-
-    def _ignored(self) -> str:
-        if not self._discarded:
-            return ""
-        return f"; {self._discarded} bytes did arrive but were no answer, the last because: {self._discard_reason}"
-
-    def _traced(self, data: bytes, sent: bool) -> bytes:
-        if logging.getLogger(__name__).isEnabledFor(logging.DEBUG):
-            self._log.debug("sent" if sent else "received", frame=self._conversation.trace(data, sent))
-        return data
+                await link.write(self._exchange.traced(farewell, sent=True))
+                await self._exchange.wait_for(link, (Disconnected,), patience)
 
 
 def _whole(attribute: Attribute) -> Attribute:
     """The attribute itself, whichever part of it is asked for: one timer serves them all."""
     return replace(attribute, selection=b"") if attribute.selection else attribute
-
-
-def _raise_ending(event: Event) -> None:
-    if isinstance(event, Refused):
-        raise MeterError(ErrorKind.COUNTER if event.counter else ErrorKind.REFUSED, event.detail, event.remedy)
-    if isinstance(event, Dropped) and event.counter:
-        raise MeterError(ErrorKind.COUNTER, event.detail, "look for another client with the same client_sap and keys")
-    if isinstance(event, Dropped):
-        raise MeterError(
-            ErrorKind.LINK_LOST,
-            f"the meter ended the association: {event.detail}",
-            "if this repeats, lower inactivity_timeout, or look for another client of this meter",
-        )
 
 
 def _now() -> float:

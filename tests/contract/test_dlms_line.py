@@ -58,7 +58,7 @@ def line_of(*behaviours: Behaviour) -> list[tuple[MeterConfig, Behaviour]]:
 
 
 def pipeline_of(address: str, count: int, interval: float, **settings: Any) -> PipelineSettings:
-    shared = {"connect": address, "template": "two", "exchange_timeout": 1.0, "retries": 0, **settings}
+    shared = {"connect": address, "template": "two", "exchange_timeout": 10.0, "retries": 0, **settings}
     return PipelineSettings.model_validate(
         {
             "thingsboard": {"url": "embedded", "token": "t"},
@@ -105,7 +105,7 @@ def test_dead_meters_do_not_take_the_turns_of_the_others(meters: BackgroundMeter
     silent = Behaviour(silent=True)
     address = start(meters, line_of(silent, Behaviour(), silent, Behaviour()))
     sink = Collected(stop, lambda cycles: all(len([c for c in cycles[m] if c.values]) >= 12 for m in ("m1", "m3")))
-    pipeline = pipeline_of(address, 4, 0.3, backoff_min=0.01, backoff_max=0.02)  # the dead would always want a turn
+    pipeline = pipeline_of(address, 4, 0.3, backoff_min=0.01, backoff_max=0.02, exchange_timeout=1.0)  # the dead would always want a turn
     begun = time.monotonic()
     run(pipeline, sink, stop, tmp_path / "known")
     elapsed = time.monotonic() - begun
@@ -159,15 +159,14 @@ def test_associations_are_released_after_each_turn_where_the_meters_want_it(mete
 
 
 def test_a_line_that_is_too_slow_says_so_and_counts_no_wait_as_a_cycle(meters: BackgroundMeters, stop: Stop, tmp_path: Path) -> None:
-    slow = Behaviour(latency=0.25)
-    address = over_pty(meters, line_of(*[slow] * 4))
-    sink = Collected(
-        stop, lambda cycles: all(any(c.values for c in cycles[f"m{n}"]) for n in range(4)) and sum(map(len, cycles.values())) > 20
-    )
-    run(pipeline_of(address, 4, 0.2, cycle_timeout=1.2), sink, stop, tmp_path / "known")
+    """A turn takes half a second, a round of all meters longer than a cycle may take."""
+    address = over_pty(meters, line_of(*[Behaviour(latency=0.4)] * 12))
+    sink = Collected(stop, lambda cycles: all(len([c for c in cycles[f"m{n}"] if c.values]) >= 2 for n in range(12)))
+    run(pipeline_of(address, 12, 0.2, cycle_timeout=4.0), sink, stop, tmp_path / "known")
     details = {error.detail for cycles in sink.cycles.values() for cycle in cycles for error in cycle.errors}
     assert not any("not finished within" in detail for detail in details)
-    assert all(cycle.duration < 1.5 for cycles in sink.cycles.values() for cycle in cycles)
+    assert any(detail.startswith("skipped: ") for detail in details)
+    assert all(cycle.duration <= 4.0 for cycles in sink.cycles.values() for cycle in cycles)
 
 
 def test_a_converter_that_goes_away_and_comes_back_is_connected_to_again(meters: BackgroundMeters, stop: Stop, tmp_path: Path) -> None:

@@ -12,13 +12,14 @@ from typing import Any
 from connectors.dlms import cosem
 from connectors.dlms.apdu import describe, replies
 from connectors.dlms.axdr import CosemError
-from connectors.dlms.conversation import Conversation, State
+from connectors.dlms.conversation import Conversation
 from connectors.dlms.events import Answered, Attribute, Discarded, Transmit
 from connectors.dlms.hdlc.frame import Address, Frame, FrameType
 from connectors.dlms.hdlc.scanner import FrameScanner
 from connectors.dlms.scanner import Scanner
 from connectors.dlms.security.association import Security
 from connectors.dlms.security.protection import Keys, NotAuthentic, Policy, Suite, protect, unprotect
+from connectors.dlms.states import State
 from connectors.dlms.wrapper import WrapperScanner, wrap
 from connectors.thingsboard.limits import parse_limits
 from model.settings.meter import MeterSettings

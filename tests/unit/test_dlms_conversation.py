@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.dlms.conversation import Conversation, LocalProtocolError, State
+from connectors.dlms.conversation import Conversation
 from connectors.dlms.events import (
     Answered,
     Associated,
@@ -28,6 +28,7 @@ from connectors.dlms.events import (
 from connectors.dlms.hdlc.frame import Address, Frame, FrameType, decode
 from connectors.dlms.hdlc.scanner import FrameScanner
 from connectors.dlms.security.association import Security
+from connectors.dlms.states import LocalProtocolError, State
 from connectors.dlms.wrapper import wrap
 from model.messages import ErrorKind
 from model.settings.meter import MeterSettings

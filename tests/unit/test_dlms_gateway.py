@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from connectors.dlms.conversation import Conversation, State
+from connectors.dlms.conversation import Conversation
 from connectors.dlms.events import Answered, Associated, Attribute, AttributeResult, Discarded, Event, Refused, ServiceRefused
+from connectors.dlms.states import State
 from connectors.dlms.wrapper import wrap
 from model.settings.meter import MeterSettings
 

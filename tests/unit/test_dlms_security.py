@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.dlms.conversation import Conversation, State
+from connectors.dlms.conversation import Conversation
 from connectors.dlms.events import (
     Answered,
     Associated,
@@ -26,6 +26,7 @@ from connectors.dlms.events import (
 )
 from connectors.dlms.security.association import Security
 from connectors.dlms.security.protection import Policy, protect, read_header
+from connectors.dlms.states import State
 from connectors.dlms.wrapper import wrap
 from model.messages import Violation
 from model.settings.meter import MeterSettings

@@ -14,9 +14,10 @@ from connectors.dlms.apdu.get import Stale
 from connectors.dlms.apdu.replies import ReadResponse
 from connectors.dlms.apdu.short_names import ShortNames, block_request, capacity, read_request
 from connectors.dlms.axdr import CosemError
-from connectors.dlms.conversation import Conversation, LocalProtocolError, State
+from connectors.dlms.conversation import Conversation
 from connectors.dlms.events import Answered, Associated, Attribute, AttributeResult, Discarded, Dropped, Event, ServiceRefused, Transmit
 from connectors.dlms.hdlc.frame import Address, Frame, FrameType
+from connectors.dlms.states import LocalProtocolError, State
 from connectors.dlms.wrapper import wrap
 from model.messages import ErrorKind
 from model.settings.meter import MeterSettings
