@@ -6,10 +6,11 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,13 @@ def delivered(messages: Sequence[tuple[str, Any]]) -> dict[tuple[str, str, int],
                         if key in FIVE:
                             points[(device, key, record["ts"])] = value
     return points
+
+
+def cycles_of(archive: Path) -> list[dict[str, Any]]:
+    """The rows of the archive's cycles, oldest first."""
+    with closing(sqlite3.connect(archive)) as database:
+        database.row_factory = sqlite3.Row
+        return [dict(row) for row in database.execute("SELECT * FROM cycles ORDER BY started")]
 
 
 def as_json_number(value: Any) -> Any:

@@ -96,7 +96,7 @@ def stop() -> Iterator[Stop]:
 def test_every_meter_is_read_once_per_interval_and_released_at_the_stop(
     meters: BackgroundMeters, stop: Stop, workers: int, tmp_path: Path
 ) -> None:
-    pipeline = pipeline_of([{"id": f"m{number}"} for number in range(6)], interval=0.5)
+    pipeline = pipeline_of([{"id": f"m{number}"} for number in range(6)], interval=2.0)
     sink = Collected(stop, lambda cycles: len(cycles) == 6 and all(len(c) >= 4 for c in cycles.values()))
     flow = flow_of(pipeline, meters, {}, sink, stop, tmp_path / "known.json")
     if workers == 1:
@@ -108,7 +108,7 @@ def test_every_meter_is_read_once_per_interval_and_released_at_the_stop(
         counters = meters.counters(f"m{number}")
         assert {cycle.outcome for cycle in cycles} == {Outcome.OK}
         dues = [cycle.due for cycle in cycles]
-        assert all(0.4 < (later - earlier).total_seconds() < 0.6 for earlier, later in pairwise(dues))
+        assert all(1.0 < (later - earlier).total_seconds() < 3.0 for earlier, later in pairwise(dues))  # none left out, none twice
         assert (counters.associations, counters.releases, counters.disconnects) == (1, 1, 1)
         assert len(cycles) <= counters.requests["get-with-list"] <= len(cycles) + 1
 

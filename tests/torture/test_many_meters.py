@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from tests.contract.mosquitto import wait_for
-from tests.contract.pipeline_process import PipelineProcess, pipeline, simulator
-from tests.torture.test_field_installation import cycles_of
+from tests.contract.pipeline_process import PipelineProcess, cycles_of, pipeline, simulator
 
 INTERVAL = 5.0
 HEALTHY, SILENT, BABBLING = 160, 20, 20
