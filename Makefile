@@ -8,7 +8,7 @@ SCHEMA_SOURCES := $(shell find model operators connectors flows -name "*.py")
 
 # The default pipeline: virtual meters into the embedded ThingsBoard stand-in. PIPELINE=other.yaml selects another file.
 run: $(VENV)/run.stamp pipeline.schema.json
-	@exec $(PY) -m bytewax.run flows.main
+	@store=$$($(PY) -m commands recovery) && exec $(PY) -m bytewax.run flows.main -r "$$store" -s 10 -b 60
 
 test: lint
 	$(PY) -m pytest --numprocesses 4 --dist loadfile $(ARGS)

@@ -11,14 +11,25 @@ from types import FrameType, TracebackType
 from typing import NoReturn
 
 import structlog
+from bytewax.recovery import InconsistentPartitionsError, MissingPartitionsError, NoPartitionsError
 
-from model.errors import ConfigurationError, PipelineError
+from model.errors import ConfigurationError, PipelineError, StorageError
 from model.stop import Stop
 
 PIPELINE_VARIABLE = "PIPELINE"
 DEFAULT_FILE = Path("pipeline.yaml")
 EXIT_CONFIGURATION = 2
 _WEB_SERVER_VARIABLE = "BYTEWAX_DATAFLOW_API_ENABLED"
+
+_ANEW = (
+    "bring the whole folder back from a backup; or move it away and make a new one (python -m commands recovery): then windows and"
+    " bookmarks begin anew, and load profiles are read again from the archive's newest interval on"
+)
+_RECOVERY_REMEDIES: dict[type[Exception], str] = {
+    NoPartitionsError: "make it once, before the first start: python -m commands recovery",
+    MissingPartitionsError: _ANEW,
+    InconsistentPartitionsError: _ANEW,
+}
 
 log = structlog.get_logger(__name__)
 
@@ -66,13 +77,23 @@ def explain_fatal_errors() -> None:
     """
 
     def explain(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        ours = _pipeline_error(error)
+        ours = _pipeline_error(error) or _recovery_error(error)
         if ours is None:
             sys.__excepthook__(kind, error, traceback)
         else:
             log.critical("the pipeline cannot go on", error=ours.what, remedy=ours.remedy)
 
     sys.excepthook = explain
+
+
+def _recovery_error(error: BaseException) -> PipelineError | None:
+    cause: BaseException | None = error
+    while cause is not None:
+        for kind, remedy in _RECOVERY_REMEDIES.items():
+            if isinstance(cause, kind):
+                return StorageError(f"the recovery store that -r names cannot be used: {cause}", remedy)
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _pipeline_error(error: BaseException) -> PipelineError | None:

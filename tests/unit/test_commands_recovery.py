@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from commands.__main__ import app
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(
+        "thingsboard: {url: embedded, token: t}\n"
+        "templates: {t: {read: {energy: 1-0:1.8.0}}}\n"
+        "meters: [{id: m, connect: 'sim://three-phase', template: t}]\n"
+        "nodes:\n"
+        "  - {id: meters, type: dlms-in}\n"
+        "  - {id: mapped, type: map, inputs: [meters]}\n"
+        "  - {id: out, type: thingsboard-out, inputs: [mapped]}\n"
+    )
+    return path
+
+
+def test_a_store_is_made_once_and_then_left_as_it_is(file: Path) -> None:
+    store = file.parent / "state" / "recovery"
+    first = runner.invoke(app, ["recovery", str(file)])
+    assert (first.exit_code, first.stdout.strip()) == (0, str(store)), first.output
+    before = {part: part.read_bytes() for part in store.iterdir()}
+    again = runner.invoke(app, ["recovery", str(file), "--partitions", "3", "--json"])
+    assert json.loads(again.stdout) == {"store": str(store), "partitions": 1, "made": False}
+    assert {part: part.read_bytes() for part in store.iterdir()} == before
+
+
+def test_a_new_store_may_have_several_partitions(file: Path) -> None:
+    result = runner.invoke(app, ["recovery", str(file), "--partitions", "3", "--json"])
+    assert json.loads(result.stdout)["partitions"] == 3
+
+
+def test_mistakes_of_the_configuration_come_first(file: Path) -> None:
+    file.write_text(file.read_text().replace("embedded", "nowhere"))
+    result = runner.invoke(app, ["recovery", str(file)])
+    assert result.exit_code == 2
+    assert "pipeline.yaml:1" in result.stderr
+    assert not (file.parent / "state").exists()
+
+
+def test_a_place_that_cannot_be_written_is_told_with_a_remedy(file: Path) -> None:
+    (file.parent / "state").write_text("a file")
+    result = runner.invoke(app, ["recovery", str(file)])
+    assert result.exit_code == 1
+    assert "state_dir" in result.stderr
