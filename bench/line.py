@@ -112,4 +112,4 @@ def _poll(name: str, physical: int, address: str) -> MeterPoll:
     meter = MeterSettings.model_validate({"id": name, "connect": address, "template": "t", "server_physical": physical})
     plan = plan_reads({f"r{number}": ReadSettings(obis=f"1-0:{register}") for number, register in enumerate(REGISTERS)})
     access = join_line(meter.address.line, meter, None)
-    return MeterPoll(meter, plan, 10.0, Session(meter, lambda _id, connect: connect, access), access)
+    return MeterPoll(meter, plan, 10.0, Session(meter, lambda _id, connect: connect, access=access), access)
