@@ -11,6 +11,7 @@ import json
 import sys
 from typing import Any
 
+from simulator.meter.behaviour import Behaviour
 from simulator.meter.config import MeterConfig
 from simulator.meter.virtual_meter import VirtualMeter
 from tests.torture.told import lines_told
@@ -30,9 +31,14 @@ def meter_config(number: int) -> MeterConfig:
     )
 
 
+def meter_behaviour(number: int) -> Behaviour:
+    """What it does wrong for ever: every third one loses its clock now and again, and the rows of that time are dated 2000."""
+    return Behaviour(clock_lost_period=240.0, clock_lost_length=40.0) if number % 3 == 2 else Behaviour()
+
+
 async def serve(count: int) -> None:
     """Run the meters until the end of the input."""
-    meters = [VirtualMeter(meter_config(number)) for number in range(count)]
+    meters = [VirtualMeter(meter_config(number), meter_behaviour(number)) for number in range(count)]
     ports = [(await meter.start()).port for meter in meters]
     print(json.dumps(ports), flush=True)
     reboots: set[asyncio.Task[None]] = set()
