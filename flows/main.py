@@ -9,6 +9,7 @@ from __future__ import annotations
 import structlog
 
 from flows.build import build
+from flows.clock import watch_clock
 from flows.cluster import place_in_cluster
 from flows.embedded import Embedded, check_virtual_meter
 from flows.logs import configure_logs
@@ -36,3 +37,4 @@ keep_web_server_off()
 explain_fatal_errors()
 stop_on_signals(stop)
 end_while_waiting(stop, place)
+watch_clock(stop, place)
