@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -149,11 +148,11 @@ def number_stored(file: Path) -> int:
 
 
 def overwritten(file: Path) -> list[Place]:
-    """Values of meters that came a second time as another value."""
+    """Values of meters that came a second time as another value; the same value twice is a message whose receipt was lost in a kill."""
     keys = (*CAPTURED, *POLLED)
     with closing(_opened(file)) as database:
-        rows = database.execute("SELECT device, key, ts FROM arrival").fetchall()
-    return [place for place, times in Counter(rows).items() if times > 1 and place[1] in keys]
+        rows = database.execute("SELECT device, key, ts FROM arrival GROUP BY device, key, ts HAVING count(DISTINCT value) > 1").fetchall()
+    return [place for place in rows if place[1] in keys]
 
 
 def _opened(file: Path) -> sqlite3.Connection:
