@@ -9,10 +9,11 @@ from __future__ import annotations
 import structlog
 
 from flows.build import build
+from flows.clock import watch_clock
 from flows.cluster import place_in_cluster
 from flows.embedded import Embedded, check_virtual_meter
 from flows.logs import configure_logs
-from flows.process import explain_fatal_errors, keep_web_server_off, pipeline_file, refuse, stop_on_signals
+from flows.process import end_while_waiting, explain_fatal_errors, keep_web_server_off, pipeline_file, refuse, stop_on_signals
 from flows.registry import installed_node_types
 from model.errors import ConfigurationError
 from model.loading.load import load
@@ -25,7 +26,8 @@ try:
     loaded = load(pipeline_file(), installed_node_types(), check_meter=check_virtual_meter)
     configure_logs(loaded.settings.log, loaded.secrets)
     embedded = Embedded(loaded.settings)
-    flow = build(loaded, stop, embedded.resolve_meter, embedded.resolve_thingsboard, place_in_cluster())
+    place = place_in_cluster()
+    flow = build(loaded, stop, embedded.resolve_meter, embedded.resolve_thingsboard, place)
 except ConfigurationError as error:
     refuse(error)
 
@@ -34,3 +36,5 @@ for warning in loaded.warnings:
 keep_web_server_off()
 explain_fatal_errors()
 stop_on_signals(stop)
+end_while_waiting(stop, place)
+watch_clock(stop, place)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
+import threading
 from collections.abc import MutableMapping
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -13,12 +15,16 @@ from typing import NoReturn
 import structlog
 from bytewax.recovery import InconsistentPartitionsError, MissingPartitionsError, NoPartitionsError
 
+from model.cluster import Place
 from model.errors import ConfigurationError, PipelineError, StorageError
 from model.stop import Stop
 
 PIPELINE_VARIABLE = "PIPELINE"
 DEFAULT_FILE = Path("pipeline.yaml")
 EXIT_CONFIGURATION = 2
+WAITING = 10.0
+"""Seconds after which a process says that it waits for the others of its cluster."""
+
 _WEB_SERVER_VARIABLE = "BYTEWAX_DATAFLOW_API_ENABLED"
 
 _ANEW = (
@@ -59,6 +65,34 @@ def stop_on_signals(stop: Stop) -> None:
 
     signal.signal(signal.SIGTERM, request)
     signal.signal(signal.SIGINT, request)
+
+
+def end_while_waiting(stop: Stop, place: Place) -> None:
+    """SIGTERM and SIGINT end the process at once while nothing runs in it yet.
+
+    A process of a cluster waits for the others first, in the engine, where no Python code sees a signal; so a thread does. The
+    other processes may never come, because one of them was killed as they started.
+    """
+    told, tells = socket.socketpair()
+    tells.setblocking(False)
+    signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(told, tells, stop, place), name="signals", daemon=True).start()
+
+
+def _watch(told: socket.socket, _tells: socket.socket, stop: Stop, place: Place) -> None:
+    told.settimeout(WAITING if place.count > 1 else None)
+    while True:
+        try:
+            number = told.recv(1)[0]
+        except TimeoutError:
+            told.settimeout(None)
+            if not stop.attended:
+                remedy = "start the others (-i, with the same -a), or start all of them anew"
+                log.warning("this process waits for the others of its cluster", process=place.index, of=place.count, remedy=remedy)
+            continue
+        if number in (signal.SIGTERM, signal.SIGINT) and not stop.attended:
+            log.info("stopped before the flow began")
+            os._exit(0)
 
 
 def keep_web_server_off(environment: MutableMapping[str, str] = os.environ) -> None:

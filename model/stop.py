@@ -15,7 +15,17 @@ class Stop:
 
     def __init__(self) -> None:
         self._requested_at: float | None = None
+        self._seen = False
         self._told: list[Callable[[], None]] = []
+
+    def attend(self) -> None:
+        """There is a source now that will see a request; before that nothing runs that would have to finish."""
+        self._seen = True
+
+    @property
+    def attended(self) -> bool:
+        """Whether a request will be seen."""
+        return self._seen
 
     def request(self) -> None:
         """Ask everything in this process to finish; only the first call counts. Runs in a signal handler."""

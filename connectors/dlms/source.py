@@ -189,6 +189,7 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Item], Snapshot]):
 
         :raises StorageError: when the list of known meters cannot be used.
         """
+        self._stop.attend()
         return sorted(remember(self._known, self._meters) - self._elsewhere)
 
     def build_part(self, step_id: str, for_part: str, resume_state: Snapshot | None) -> StatefulSourcePartition[tuple[str, Item], Snapshot]:

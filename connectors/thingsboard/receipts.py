@@ -93,6 +93,7 @@ class ReceiptsSource(FixedPartitionedSource[tuple[str, News], Cursor]):
 
     def list_parts(self) -> list[str]:
         """The single partition."""
+        self._stop.attend()
         return [PARTITION]
 
     def build_part(self, step_id: str, for_part: str, resume_state: Cursor | None) -> ReceiptsPartition:

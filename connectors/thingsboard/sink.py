@@ -12,6 +12,7 @@ meter's own report says the same under the same keys.
 
 from __future__ import annotations
 
+import copy
 import math
 import shutil
 import time
@@ -125,7 +126,16 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
         self._intake = Intake(self._trouble, settings.memory_readings, settings.when_full, settings.block_at_most, stopping)
         self._opened: Opened | None = None
         self._open_at = 0.0
+        self._over = False
         self._open()
+
+    def hand_over(self) -> ThingsBoardPartition | None:
+        """Another partition with everything that this one has, which closes nothing from now on; None when it is closed."""
+        if self._over:
+            return None
+        successor = copy.copy(self)
+        self._over = True
+        return successor
 
     def write_batch(self, items: list[Item]) -> None:
         """Keep the items; they are on the disk when this returns, or in memory while the disk refuses.
@@ -151,6 +161,9 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
 
     def close(self) -> None:
         """Deliver what is possible within `DRAIN` seconds if there is a connection, close the outbox, give the locks back; never raises."""
+        if self._over:
+            return
+        self._over = True
         try:
             self._intake.close()
             if self._opened is None:
@@ -220,6 +233,7 @@ class ThingsBoardSink(FixedPartitionedSink[Item, Snapshot]):
         self._pipeline = pipeline
         self._resolve = resolve
         self._stop = stop
+        self._built: ThingsBoardPartition | None = None
 
     def list_parts(self) -> list[str]:
         """The single partition; every process lists it, one builds it."""
@@ -230,8 +244,14 @@ class ThingsBoardSink(FixedPartitionedSink[Item, Snapshot]):
         return 0
 
     def build_part(self, step_id: str, for_part: str, resume_state: Snapshot | None) -> ThingsBoardPartition:
-        """Open outbox and session."""
-        return ThingsBoardPartition(self._pipeline, self._resolve, self._stop.requested)
+        """Open outbox and session, or go on with those that are open.
+
+        Bytewax builds the partition twice when it resumes and an operator whose timer ran out meanwhile emits something before
+        the partition's own snapshot is loaded: once for that item, once for the snapshot; then it closes the first one.
+        """
+        successor = None if self._built is None else self._built.hand_over()
+        self._built = successor or ThingsBoardPartition(self._pipeline, self._resolve, self._stop.requested)
+        return self._built
 
 
 @operator

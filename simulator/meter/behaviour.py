@@ -19,6 +19,10 @@ ATTACKS = (
 """Fields of `Behaviour` that are rates of attacks on the GET responses of ciphered associations."""
 
 
+CLOCK_START = 946_684_800.0
+"""Where a clock begins that has lost the time: 2000-01-01 00:00 UTC, Unix seconds."""
+
+
 @dataclass
 class Behaviour:
     """Misbehaviour of one meter; the defaults are honest. A change counts from the next request or connection on.
@@ -71,6 +75,9 @@ class Behaviour:
     :arg no_deviation: date-times say of their deviation that it is not specified.
     :arg power_fail_period: from the start of one power failure to that of the next, counted from 1970; 0 for none.
     :arg power_fail_length: length of a power failure, in which no row is captured.
+    :arg clock_lost_period: from the start of one loss of the clock to that of the next, counted from 1970; 0 for none.
+    :arg clock_lost_length: how long until somebody sets the clock; meanwhile it counts from `CLOCK_START`, and so do the
+        timestamps of rows that are captured.
     :arg replay_answer: what a request gets whose invocation counter is not above the last one: an exception-response
         invocation-counter-error or deciphering-error, for an AARQ the rejection of the association (for other requests
         a deciphering-error), or nothing.
@@ -126,6 +133,8 @@ class Behaviour:
     no_deviation: bool = False
     power_fail_period: float = 0.0
     power_fail_length: float = 0.0
+    clock_lost_period: float = 0.0
+    clock_lost_length: float = 0.0
     replay_answer: Literal["invocation-counter-error", "deciphering-error", "rejection", "silent"] = "invocation-counter-error"
     wrong_proof: bool = False
     flipped_tag: float = 0.0
@@ -155,11 +164,18 @@ class Behaviour:
             "swapped_rows",
             "power_fail_period",
             "power_fail_length",
+            "clock_lost_period",
+            "clock_lost_length",
         ):
             if not 0 <= getattr(self, name) <= 1e7:
                 raise ValueError(f"{name} {getattr(self, name)} is out of range; it is 0 or more")
         if not abs(self.clock_offset) <= 1e9:
             raise ValueError(f"clock_offset {self.clock_offset} is out of range; seconds, up to a thousand million")
+
+    def clock_error(self, at: float) -> float:
+        """Seconds by which the clock is ahead at a time (Unix seconds)."""
+        lost_for = at % self.clock_lost_period if self.clock_lost_period > 0 else self.clock_lost_length
+        return self.clock_offset if lost_for >= self.clock_lost_length else CLOCK_START + lost_for - at
 
     @property
     def only_one_connection(self) -> bool:

@@ -83,7 +83,7 @@ class Reading:
 
     def local(self, at: float) -> datetime:
         """A time as the meter's clock shows it."""
-        return local_time(at + self.behaviour.clock_offset, self.zone)
+        return local_time(at + self.behaviour.clock_error(at), self.zone)
 
     def date_time(self, at: float) -> TypedValue:
         """A time as the meter's clock shows it, as an octet-string."""
@@ -196,7 +196,9 @@ class ExtendedRegister(InterfaceObject):
             return self.quantity.scaler_unit
         if index == 4:
             return NULL
-        midnight = reading.local(reading.at).replace(hour=0, minute=0, second=0, microsecond=0).timestamp() - reading.behaviour.clock_offset
+        midnight = reading.local(reading.at).replace(hour=0, minute=0, second=0, microsecond=0).timestamp() - reading.behaviour.clock_error(
+            reading.at
+        )
         starts = range(int(midnight), int(reading.at) - self.period + 1, self.period)
         power, end = max(((reading.load.average_power(s, s + self.period), s + self.period) for s in starts), default=(0.0, midnight))
         return self.quantity.raw(power) if index == 2 else reading.date_time(end)

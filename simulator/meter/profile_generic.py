@@ -168,6 +168,9 @@ def _disordered(times: Sequence[int], duplicated: int, swapped: int) -> Sequence
 def _by_range(times: Sequence[int], reading: Reading, parameters: Sequence[TypedValue]) -> Sequence[int]:
     """The times within from_value and to_value, both included unless the meter thinks otherwise."""
     start, end = _time(parameters[1], reading), _time(parameters[2], reading)
+    if reading.behaviour.clock_lost_period:
+        return [at for at in times if start <= at + reading.behaviour.clock_error(at) <= end]
+    start, end = start - reading.behaviour.clock_offset, end - reading.behaviour.clock_offset
     first = (bisect_right if reading.behaviour.start_excluded else bisect_left)(times, start)
     last = (bisect_left if reading.behaviour.end_excluded else bisect_right)(times, end)
     return times[first:last]
@@ -188,11 +191,11 @@ def _integer(parameter: TypedValue) -> int:
 
 
 def _time(parameter: TypedValue, reading: Reading) -> float:
-    """A date-time of the meter's clock as true Unix seconds."""
+    """A date-time as the meter's clock shows it, as Unix seconds."""
     if not isinstance(parameter.value, bytes):
         raise AccessError(AccessResult.TYPE_UNMATCHED)
     try:
-        return decode_date_time(parameter.value, reading.zone) - reading.behaviour.clock_offset
+        return decode_date_time(parameter.value, reading.zone)
     except (ValueError, OverflowError):
         raise AccessError(AccessResult.TYPE_UNMATCHED) from None
 

@@ -50,3 +50,13 @@ def test_one_session_and_every_meter_once_per_interval(tmp_path: Path, arguments
         in_archive = {ts for name, _, ts in archived if name == meter}
         in_store = {ts for ts, _ in sessions["devices"][meter]["points"]["voltage"]}
         assert in_store == in_archive
+
+
+def test_a_process_that_waits_for_the_others_says_so_and_can_be_stopped(tmp_path: Path) -> None:
+    configuration = pipeline("embedded", [{"id": "m", "connect": "sim://three-phase"}], INTERVAL)
+    with PipelineProcess(tmp_path, configuration, processes=2) as running:
+        other = running.processes.pop()
+        other.kill()
+        other.wait()
+        wait_for(lambda: any("waits for the others" in event["event"] for event in running.events()), "the warning", 45)
+        assert running.stop() == [0]

@@ -166,3 +166,14 @@ def test_an_impossible_selection_is_refused(selection: Selection, result: Access
     with pytest.raises(AccessError) as refusal:
         rows(device(), selection)
     assert refusal.value.result is result
+
+
+def test_rows_captured_without_the_time_are_dated_from_the_start_of_the_clock() -> None:
+    meter = device(Behaviour(clock_lost_period=86400.0, clock_lost_length=1800.0))
+    midnight = NOW.replace(hour=0, minute=0, second=0)
+    shown = [decode_date_time(row[0], timezone.utc) for row in rows(meter, by_entry(0, 0), midnight + timedelta(hours=1))[-5:]]
+    start = datetime(2000, 1, 1, tzinfo=timezone.utc).timestamp()
+    quarter = 900.0
+    assert shown == [start, start + quarter, *(midnight.timestamp() + number * quarter for number in (2, 3, 4))]
+    found = rows(meter, by_range(midnight - timedelta(minutes=15), midnight + timedelta(minutes=30)), NOW)
+    assert [decode_date_time(row[0], timezone.utc) for row in found] == [midnight.timestamp() - quarter, midnight.timestamp() + 2 * quarter]

@@ -139,6 +139,7 @@ class DlmsPushSource(FixedPartitionedSource[tuple[str, News], Snapshot]):
 
     def list_parts(self) -> list[str]:
         """The single partition, whose name does not depend on the settings: recovery finds its counters when they change."""
+        self._stop.attend()
         return [PARTITION]
 
     def build_part(self, step_id: str, for_part: str, resume_state: Snapshot | None) -> ListenerPartition:
