@@ -18,7 +18,7 @@ METERS = [{"id": "m", "connect": "sim://three-phase"}]
 @pytest.mark.parametrize("processes", [1, 2])
 def test_readings_go_on_after_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int) -> None:
     clock = tmp_path / "clock"
-    clock.write_text("+0")
+    step(clock, "+0")
     monkeypatch.setenv("LD_PRELOAD", str(LIBRARIES[0]))
     monkeypatch.setenv("FAKETIME_TIMESTAMP_FILE", str(clock))
     monkeypatch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
@@ -26,10 +26,10 @@ def test_readings_go_on_after_each_step(tmp_path: Path, monkeypatch: pytest.Monk
     running = PipelineProcess(tmp_path, pipeline("embedded", METERS, 0.5), processes=processes)
     with running:
         more(running, "at the start")
-        clock.write_text("+3600")
+        step(clock, "+3600")
         more(running, "after a step forward")
         known = len(running.archived())
-        clock.write_text("+0")
+        step(clock, "+0")
         if processes > 1:
             assert [process.wait(40) for process in running.processes] == [1] * processes
             running.processes.clear()
@@ -37,6 +37,13 @@ def test_readings_go_on_after_each_step(tmp_path: Path, monkeypatch: pytest.Monk
         wait_for(lambda: len(running.archived()) >= known + 10, "readings after a step back", 60)
         assert any("clock was set back" in event["event"] for event in running.events())
         assert running.stop() == [0] * processes
+
+
+def step(clock: Path, offset: str) -> None:
+    """Set the clock in one go: whoever looks at a file that is half written would see a time that nobody set."""
+    partial = clock.with_suffix(".new")
+    partial.write_text(offset)
+    partial.replace(clock)
 
 
 def more(running: PipelineProcess, when: str) -> None:
