@@ -37,13 +37,20 @@ Rows = dict[tuple[str, str, str], "Future[Row]"]
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rows]:
+def rows(tmp_path_factory: pytest.TempPathFactory, brokers: bool) -> Iterator[Rows]:
     with ThreadPoolExecutor(len(CONFLICTS) * len(PROTOCOLS)) as pool:
         yield {
             (conflict.cause, conflict.server, protocol): pool.submit(played, conflict, protocol, tmp_path_factory.mktemp("conflict"))
             for conflict in CONFLICTS
             for protocol in PROTOCOLS
+            if brokers or conflict.server != MOSQUITTO
         }
+
+
+@pytest.fixture(scope="module")
+def brokers(request: pytest.FixtureRequest) -> bool:
+    """Whether ten brokers are started as well, each on a port that must stay free while it is down: not beside other tests."""
+    return bool(request.config.getoption("--long") or request.config.getoption("--write-tables"))
 
 
 def played(conflict: Conflict, protocol: str, folder: Path) -> Row:
@@ -56,6 +63,8 @@ def played(conflict: Conflict, protocol: str, folder: Path) -> Row:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("conflict", CONFLICTS, ids=lambda conflict: f"{conflict.cause}-{conflict.server}".replace(" ", "-"))
 def test_it_is_named_right_and_costs_no_reading(rows: Rows, conflict: Conflict, protocol: str) -> None:
+    if (conflict.cause, conflict.server, protocol) not in rows:
+        pytest.skip("only with --long or --write-tables, and alone")
     row = rows[conflict.cause, conflict.server, protocol].result()
     assert row.named in conflict.names
     assert row.lost == 0
@@ -69,7 +78,9 @@ def test_the_table_in_the_documentation_is_this_one(rows: Rows, write_tables: bo
         TABLE.write_text(HEAD + "".join(map(line, done)), encoding="utf-8")
     written = TABLE.read_text(encoding="utf-8")
     assert written.startswith(HEAD)
-    assert [without_seconds(text) for text in written.removeprefix(HEAD).splitlines()] == [without_seconds(line(row)) for row in done]
+    texts = [without_seconds(text) for text in written.removeprefix(HEAD).splitlines()]
+    played_servers = {row.server for row in done}
+    assert [text for text in texts if text[1] in played_servers] == [without_seconds(line(row)) for row in done]
 
 
 def line(row: Row) -> str:
