@@ -11,7 +11,7 @@ run: $(VENV)/run.stamp pipeline.schema.json
 	@store=$$($(PY) -m commands recovery) && exec $(PY) -m bytewax.run flows.main -r "$$store" -s 10 -b 60
 
 test: lint
-	$(PY) -m pytest --numprocesses 4 --dist loadfile $(ARGS)
+	$(PY) -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 lint: $(VENV)/dev.stamp pipeline.schema.json
 	$(PY) -m ruff check .
