@@ -10,11 +10,10 @@ is finished.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeGuard, Union, cast
@@ -27,12 +26,12 @@ from bytewax.operators import KeyedStream
 from pydantic import Field
 
 from connectors.dlms.access import Access, OwnConnection
+from connectors.dlms.background_work import BackgroundWork
 from connectors.dlms.gate import Gate
 from connectors.dlms.invocation_counters import FILE_NAME as COUNTERS
 from connectors.dlms.invocation_counters import InvocationCounters
 from connectors.dlms.known_meters import remember
 from connectors.dlms.line import join_line
-from connectors.dlms.loop import submit
 from connectors.dlms.plan import plan_reads
 from connectors.dlms.poll import MeterPoll
 from connectors.dlms.profile.backfill import Backfill
@@ -52,12 +51,7 @@ from model.settings.pipeline import PipelineSettings
 from model.settings.profile import ProfileSettings
 from model.settings.template import ReadSettings
 from model.stop import Stop
-
-WAKE_GRID = 0.1
-"""Seconds: wakes fall on this grid, so that thousands of partitions share one activation of the worker."""
-
-WAKE_LIMIT = 1.0
-"""Seconds: no partition sleeps longer, else it would hold back the epochs of other workers and delay a stop."""
+from model.wake import next_wake
 
 VERSION = 2
 """Of the snapshot; version 1 had no profiles."""
@@ -70,9 +64,6 @@ MIN_PACE = 0.3
 
 START_SPACING = 0.05
 """Seconds between the first cycles of two meters, unless the interval is too short for all of them."""
-
-STOP_TIMEOUT = 2.8
-"""Seconds from the request to stop until a partition ends even if its meter did not say goodbye."""
 
 Snapshot = dict[str, Any]
 """`version`, and `profiles`: the ledger of each load profile, which says what is read and what is missing."""
@@ -98,27 +89,22 @@ class MeterPartition(StatefulSourcePartition[tuple[str, Item], Snapshot]):
         self._meter = meter
         self._poll = poll
         self._stop = stop
-        self._running = submit(poll.run())
-        stop.on_request(poll.stop)
+        self._work = BackgroundWork(poll.run(), poll.stop, stop)
 
     def next_batch(self) -> list[tuple[str, Item]]:
         """What is finished.
 
         :raises StopIteration: when a stop was requested and the association is released, or `STOP_TIMEOUT` is over.
         """
-        stopping, ended = self._stop.requested(), self._running.done()
-        if ended and not stopping:
-            self._running.result()  # a defect of ours: better the whole flow ends than one meter falls silent unnoticed
+        may_end = self._work.may_end()
         items = [(self._meter, item) for item in self._poll.take()]
-        if stopping and not items and (ended or self._stop.elapsed() >= STOP_TIMEOUT):
+        if may_end and not items:
             raise StopIteration
         return items
 
     def next_awake(self) -> datetime:
         """When a cycle may be ready, or soon while one is read; on the common grid and never far ahead."""
-        ahead = 0.0 if self._stop.requested() else self._poll.idle_for()
-        wake = time.time() + min(max(ahead, 0.001), WAKE_LIMIT)
-        return datetime.fromtimestamp(math.ceil(wake / WAKE_GRID) * WAKE_GRID, tz=timezone.utc)
+        return next_wake(0.0 if self._stop.requested() else self._poll.idle_for())
 
     def snapshot(self) -> Snapshot:
         """What is read of the load profiles; an instantaneous value has no position to return to."""

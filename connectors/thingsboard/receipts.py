@@ -7,11 +7,9 @@ happens from now on. Snapshot: the last row ids seen. Blocks: nothing; the file 
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Union
 
@@ -27,11 +25,9 @@ from model.messages import Alert, Dropped, Receipt, Rejection
 from model.node import MAIN, BuildContext, NodeType, Ports
 from model.settings.node import NodeSettings
 from model.stop import Stop
+from model.wake import next_wake
 
 PARTITION = "receipts"
-
-WAKE_GRID = 0.1
-"""Seconds: wakes fall on this grid, so that all sources of a worker share one activation."""
 
 BUSY_WAKE, IDLE_WAKE = 0.2, 0.5
 """Seconds to the next look after one that found something, and after one that did not."""
@@ -68,8 +64,7 @@ class ReceiptsPartition(StatefulSourcePartition[tuple[str, News], Cursor]):
 
     def next_awake(self) -> datetime:
         """Soon, on the common grid."""
-        ahead = BUSY_WAKE if self._busy or self._stop.requested() else IDLE_WAKE
-        return datetime.fromtimestamp(math.ceil((time.time() + ahead) / WAKE_GRID) * WAKE_GRID, tz=timezone.utc)
+        return next_wake(BUSY_WAKE if self._busy or self._stop.requested() else IDLE_WAKE)
 
     def snapshot(self) -> Cursor:
         """The last row ids seen."""

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from model.obis import parse_logical_name
 from model.settings.base import Duration, Interval, Settings
+from model.settings.cosem_object import CosemObjectSettings
 
 _OBJECT = re.compile(r"^(?P<obis>[^@]+?)(?:@(?P<attribute>\d{1,3}))?$")
 
@@ -54,13 +55,10 @@ class StatusSettings(Settings):
         return self
 
 
-class ProfileSettings(Settings):
+class ProfileSettings(CosemObjectSettings):
     """One Profile Generic object (class 7): a load profile, or an event log. In YAML this mapping or just the OBIS code."""
 
     obis: str = Field(description="Logical name of the profile, such as 1-0:99.1.0.")
-    base_name: int | None = Field(
-        default=None, ge=8, le=0xFFF8, multiple_of=8, description="Short name of the object, for meters read with referencing short."
-    )
     keys: dict[str, Union[str, None]] = Field(
         default_factory=dict,
         description="Captured object (OBIS code, or OBIS@attribute) -> key; null leaves a column out. Others get the key that `read` "
@@ -87,17 +85,6 @@ class ProfileSettings(Settings):
     events: dict[int, str] | None = Field(
         default=None, description="Event code -> text, for event logs; each row then gives its code and, where the table knows it, a text."
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, data: object) -> object:
-        return {"obis": data} if isinstance(data, str) else data
-
-    @field_validator("obis")
-    @classmethod
-    def _valid_obis(cls, text: str) -> str:
-        parse_logical_name(text)
-        return text
 
     @field_validator("keys")
     @classmethod
@@ -134,11 +121,6 @@ class ProfileSettings(Settings):
         if self.chunk > self.horizon:
             raise ValueError(f"chunk {self.chunk:g} s is longer than horizon {self.horizon:g} s; shorten chunk or lengthen horizon")
         return self
-
-    @property
-    def logical_name(self) -> bytes:
-        """The six bytes of `obis`."""
-        return parse_logical_name(self.obis)
 
     def captured_keys(self) -> dict[tuple[bytes, int], str | None]:
         """(logical name, attribute) of a captured object -> its key, None to leave it out."""

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, TypeVar, Union
+from typing import Annotated, TypeVar, Union
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from model.obis import parse_logical_name
 from model.settings.base import Identifier, Interval, Settings
+from model.settings.cosem_object import CosemObjectSettings
 from model.settings.notification import NotificationSettings
 from model.settings.profile import ProfileSettings
 
 REGISTER = 3
 
 
-class ReadSettings(Settings):
+class ReadSettings(CosemObjectSettings):
     """One attribute to read. In YAML either this mapping or just the OBIS code."""
 
-    obis: str = Field(description="Logical name, A-B:C.D.E*F; F is 255 where left out.")
     class_id: int = Field(
         default=REGISTER,
         alias="class",
@@ -27,35 +26,12 @@ class ReadSettings(Settings):
         description="Interface class: 1 Data, 3 Register, 4 Extended Register, 5 Demand Register, 8 Clock.",
     )
     attribute: int = Field(default=2, ge=1, le=127, description="Attribute index; 2 is the value (of a Demand Register: current average).")
-    base_name: int | None = Field(
-        default=None,
-        ge=8,
-        le=0xFFF8,
-        multiple_of=8,
-        description="Short name of the object, for meters read with referencing short; found in the meter's object list where left out.",
-    )
     unit: str | None = Field(
         default=None,
         description="Unit wanted, such as kWh; converted from the meter's unit, or the unit's name where the meter states none.",
     )
     scale: Decimal | None = Field(default=None, description="Exact factor applied after the meter's scaler, such as a transformer ratio.")
     rename: str | None = Field(default=None, min_length=1, description="Key under which the value is published.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, data: Any) -> Any:
-        return {"obis": data} if isinstance(data, str) else data
-
-    @field_validator("obis")
-    @classmethod
-    def _valid_obis(cls, text: str) -> str:
-        parse_logical_name(text)
-        return text
-
-    @property
-    def logical_name(self) -> bytes:
-        """The six bytes of `obis`."""
-        return parse_logical_name(self.obis)
 
 
 _Read = TypeVar("_Read", bound="ReadSettings | None")

@@ -24,18 +24,28 @@ REGISTERS: dict[str, object] = {
 }
 
 
+def settings_of(**settings: object) -> MeterSettings:
+    """A meter "m", patient with a busy machine and quick to try again."""
+    base = {"id": "m", "connect": "sim://three-phase", "template": "t", "exchange_timeout": 2.0, "backoff_min": 0.01, "backoff_max": 0.02}
+    return MeterSettings.model_validate({**base, **settings})
+
+
+def poll_of(meter: MeterSettings, address: str, reads: dict[str, object] = REGISTERS) -> MeterPoll:
+    """What polls `meter` at `address`."""
+    plan = plan_reads({key: ReadSettings.model_validate(read) for key, read in reads.items()})
+    return MeterPoll(meter, plan, 60.0, Session(meter, lambda _id, _connect: address))
+
+
 def poll_virtual_meter(
     meters: BackgroundMeters, count: int, reads: dict[str, object] = REGISTERS, behaviour: Behaviour | None = None, **settings: object
 ) -> list[Cycle]:
     """`count` cycles of the meter "m", started with what `settings` and the query of `connect` say, then a release."""
-    base = {"id": "m", "connect": "sim://three-phase", "template": "t", "exchange_timeout": 2.0, "backoff_min": 0.01, "backoff_max": 0.02}
-    meter = MeterSettings.model_validate({**base, **settings})
+    meter = settings_of(**settings)
     config, described = parse_sim_url(meter.connect, meter)
     address = meters.start(config, behaviour or described)
-    plan = plan_reads({key: ReadSettings.model_validate(read) for key, read in reads.items()})
 
     async def run() -> list[Cycle]:
-        poll = MeterPoll(meter, plan, 60.0, Session(meter, lambda _id, _connect: address))
+        poll = poll_of(meter, address, reads)
         try:
             cycles = []
             for _ in range(count):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -13,7 +12,6 @@ from typing import Any
 import bytewax.operators as op
 import pytest
 from bytewax.dataflow import Dataflow
-from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import run_main
 
@@ -24,30 +22,9 @@ from model.settings.pipeline import PipelineSettings
 from model.stop import Stop
 from simulator.meter.background import BackgroundMeters
 from simulator.meter.sim_url import parse_sim_url
+from tests.contract.collected import Collected, Cycles
 
 DEADLINE = 45.0
-Cycles = dict[str, list[Cycle]]
-
-
-class Collected(DynamicSink[tuple[str, Cycle]]):
-    """Keeps what arrives and requests the stop as soon as `enough` says so."""
-
-    def __init__(self, stop: Stop, enough: Callable[[Cycles], bool]) -> None:
-        self.cycles: Cycles = defaultdict(list)
-        self._stop = stop
-        self._enough = enough
-
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSinkPartition[tuple[str, Cycle]]:
-        outer = self
-
-        class Partition(StatelessSinkPartition[tuple[str, Cycle]]):
-            def write_batch(self, items: list[tuple[str, Cycle]]) -> None:
-                for meter, cycle in items:
-                    outer.cycles[meter].append(cycle)
-                if outer._enough(outer.cycles):
-                    outer._stop.request()
-
-        return Partition()
 
 
 @pytest.fixture

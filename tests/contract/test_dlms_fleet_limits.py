@@ -16,7 +16,7 @@ from model.settings.pipeline import PipelineSettings
 from model.stop import Stop
 from simulator.meter.background import BackgroundMeters
 from simulator.meter.config import MeterConfig
-from tests.contract.test_dlms_source import Collected
+from tests.contract.collected import Collected
 
 COUNT = 5
 LIMIT = 2

@@ -23,7 +23,7 @@ from simulator.meter.background import BackgroundMeters
 from simulator.meter.behaviour import Behaviour
 from simulator.meter.config import MeterConfig
 from simulator.meter.line_timing import LineTiming
-from tests.contract.test_dlms_source import Collected
+from tests.contract.collected import Collected
 
 TIMING = LineTiming(baud=57_600, turnaround=0.005)
 Start = Callable[[BackgroundMeters, list[tuple[MeterConfig, Behaviour]]], str]

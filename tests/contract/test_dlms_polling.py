@@ -8,23 +8,12 @@ from datetime import datetime, timezone
 
 import pytest
 
-from connectors.dlms.plan import plan_reads
-from connectors.dlms.poll import MeterPoll
-from connectors.dlms.session import Session
 from model.messages import Cycle, ErrorKind, Outcome
-from model.settings.meter import MeterSettings
-from model.settings.template import ReadSettings
 from simulator.meter.background import BackgroundMeters
 from simulator.meter.behaviour import Behaviour
 from simulator.meter.sim_url import parse_sim_url
+from tests.contract.polled_meter import REGISTERS, poll_of, poll_virtual_meter, settings_of
 
-FIVE = {
-    "voltage": "1-1:32.7.0",
-    "current": "1-1:31.7.0",
-    "frequency": "1-1:14.7.0",
-    "power": "1-1:1.7.0",
-    "energy": "1-1:1.8.0",
-}
 UNITS = {"voltage": (-2, 35), "current": (-3, 33), "frequency": (-2, 44), "power": (0, 27), "energy": (0, 30)}
 LINKS = [("hdlc", "none"), ("hdlc", "low"), ("wrapper", "none"), ("wrapper", "low")]
 
@@ -35,36 +24,11 @@ def meters() -> Iterator[BackgroundMeters]:
         yield background
 
 
-def settings_of(**settings: object) -> MeterSettings:
-    base = {"id": "m", "connect": "sim://three-phase", "template": "t", "exchange_timeout": 2.0, "backoff_min": 0.01, "backoff_max": 0.02}
-    return MeterSettings.model_validate({**base, **settings})
-
-
-def poll_of(settings: MeterSettings, address: str, reads: dict[str, object] | None = None) -> MeterPoll:
-    plan = plan_reads({key: ReadSettings.model_validate(read) for key, read in (reads or FIVE).items()})
-    return MeterPoll(settings, plan, 60.0, Session(settings, lambda _id, _connect: address))
-
-
 def read(
-    meters: BackgroundMeters, count: int = 1, behaviour: Behaviour | None = None, reads: dict[str, object] | None = None, **settings: object
+    meters: BackgroundMeters, count: int = 1, behaviour: Behaviour | None = None, reads: dict[str, object] = REGISTERS, **settings: object
 ) -> list[Cycle]:
     """`count` cycles, then a release."""
-    meter = settings_of(**settings)
-    config, _ = parse_sim_url(meter.connect, meter)
-    address = meters.start(config, behaviour)
-
-    async def run() -> list[Cycle]:
-        poll = poll_of(meter, address, reads)
-        try:
-            cycles = []
-            for _ in range(count):
-                cycles.append(await poll.cycle(datetime.now(timezone.utc)))
-                await asyncio.sleep(0.03)  # beyond the longest back-off of these tests
-            return cycles
-        finally:
-            await poll.close()
-
-    return asyncio.run(run())
+    return poll_virtual_meter(meters, count, reads, behaviour, **settings)
 
 
 @pytest.mark.parametrize(("framing", "authentication"), LINKS)
@@ -133,7 +97,7 @@ def test_a_denied_object_costs_only_itself(meters: BackgroundMeters) -> None:
     cycles = read(meters, 2, Behaviour(denied=frozenset([denied])))
     for cycle in cycles:
         assert cycle.outcome is Outcome.PARTIAL
-        assert {value.key for value in cycle.values} == set(FIVE) - {"frequency"}
+        assert {value.key for value in cycle.values} == set(REGISTERS) - {"frequency"}
         assert [(error.key, error.kind) for error in cycle.errors] == [("frequency", ErrorKind.ACCESS)]
         assert "read-write-denied" in cycle.errors[0].detail
 

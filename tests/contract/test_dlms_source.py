@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 import bytewax.operators as op
 import pytest
 from bytewax.dataflow import Dataflow
-from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import cluster_main, run_main
 
@@ -25,31 +23,9 @@ from model.stop import Stop
 from simulator.meter.background import BackgroundMeters
 from simulator.meter.behaviour import Behaviour
 from simulator.meter.sim_url import parse_sim_url
+from tests.contract.collected import Collected
 
 DEADLINE = 30.0
-
-
-class Collected(DynamicSink[tuple[str, Cycle]]):
-    """Keeps what arrives, from all workers, and requests the stop as soon as `enough` says so."""
-
-    def __init__(self, stop: Stop, enough: Callable[[dict[str, list[Cycle]]], bool]) -> None:
-        self.cycles: dict[str, list[Cycle]] = defaultdict(list)
-        self._stop = stop
-        self._enough = enough
-        self._lock = threading.Lock()
-
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSinkPartition[tuple[str, Cycle]]:
-        outer = self
-
-        class Partition(StatelessSinkPartition[tuple[str, Cycle]]):
-            def write_batch(self, items: list[tuple[str, Cycle]]) -> None:
-                with outer._lock:
-                    for meter, cycle in items:
-                        outer.cycles[meter].append(cycle)
-                    if outer._enough(outer.cycles):
-                        outer._stop.request()
-
-        return Partition()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pty
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
@@ -17,7 +17,6 @@ from typing import Any
 import bytewax.operators as op
 import pytest
 from bytewax.dataflow import Dataflow
-from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import run_main
 
@@ -36,6 +35,7 @@ from simulator.meter.config import MeterConfig
 from simulator.push.notification import STYLES
 from simulator.push.protection import Protection
 from simulator.push.sender import Line, PushingMeter, PushOptions, push
+from tests.contract.collected import Collected
 from tests.contract.mosquitto import wait_for
 from tests.contract.pipeline_process import PipelineProcess, free_port
 from tests.unit.push_setup import Bench, values
@@ -286,26 +286,6 @@ def test_a_defect_of_ours_does_not_end_the_listener(monkeypatch):
         assert len(running.cycles(1)) == 1
 
 
-class Collected(DynamicSink[tuple[str, Cycle]]):
-    """Keeps the cycles, and requests the stop when there are enough."""
-
-    def __init__(self, stop: Stop, enough: Callable[[list[Cycle]], bool]) -> None:
-        self.cycles: list[Cycle] = []
-        self._stop = stop
-        self._enough = enough
-
-    def build(self, step_id: str, worker_index: int, worker_count: int) -> StatelessSinkPartition[tuple[str, Cycle]]:
-        outer = self
-
-        class Partition(StatelessSinkPartition[tuple[str, Cycle]]):
-            def write_batch(self, items: list[tuple[str, Cycle]]) -> None:
-                outer.cycles += [cycle for _, cycle in items]
-                if outer._enough(outer.cycles):
-                    outer._stop.request()
-
-        return Partition()
-
-
 def run(port: int, store: Path, data: list[bytes], count: int) -> list[Cycle]:
     """A flow with recovery that gets `data` until it has `count` cycles."""
     pipeline = pipeline_of(secured()).model_copy(update={"state_dir": store})
@@ -315,7 +295,7 @@ def run(port: int, store: Path, data: list[bytes], count: int) -> list[Cycle]:
     settings = DlmsPushInSettings(listen=f"tcp://127.0.0.1:{port}", framing="wrapper")
     flow = Dataflow("push")
     out = dlms_push_in("pushed", flow, DlmsPushSource("pushed", settings, pipeline, pipeline.meters, {"m": security}, stop))
-    sink = Collected(stop, lambda cycles: len(cycles) >= count)
+    sink = Collected(stop, lambda cycles: len(cycles["m"]) >= count)
     op.output("out", out.cycles, sink)
 
     def send() -> None:
@@ -336,7 +316,7 @@ def run(port: int, store: Path, data: list[bytes], count: int) -> list[Cycle]:
         run_main(flow, epoch_interval=timedelta(seconds=0.2), recovery_config=RecoveryConfig(str(store)))
     finally:
         sender.join()
-    return sink.cycles
+    return sink.cycles["m"]
 
 
 def test_a_recorded_notification_is_refused_after_a_restart(tmp_path):

@@ -11,11 +11,9 @@ background loop, `next_batch` takes what has come.
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, Union
 
@@ -25,7 +23,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import KeyedStream
 from pydantic import Field, field_validator
 
-from connectors.dlms.loop import submit
+from connectors.dlms.background_work import BackgroundWork
 from connectors.dlms.push.authenticity import Counters, Security, security_of
 from connectors.dlms.push.framing import FramingName
 from connectors.dlms.push.listen import parse_listen
@@ -39,15 +37,12 @@ from model.settings.meter import MeterSettings
 from model.settings.node import NodeSettings
 from model.settings.pipeline import PipelineSettings
 from model.stop import Stop
+from model.wake import next_wake
 
 PARTITION = "listener"
 
-WAKE_GRID = 0.1
-"""Seconds: wakes fall on this grid, so that all sources of a worker share one activation."""
 WAKE = 0.2
 """Seconds from one look for what has come to the next."""
-STOP_TIMEOUT = 2.8
-"""Seconds from the request to stop until the partition ends even if its port is not closed yet."""
 
 Snapshot = dict[str, Any]
 News = Union[Cycle, Alert]
@@ -79,27 +74,23 @@ class ListenerPartition(StatefulSourcePartition[tuple[str, News], Snapshot]):
         self._listener = listener
         self._troubles = troubles
         self._counters = counters
-        self._stop = stop
-        self._running = submit(listener.run())
-        stop.on_request(listener.stop)
+        self._work = BackgroundWork(listener.run(), listener.stop, stop)
 
     def next_batch(self) -> list[tuple[str, News]]:
         """What has come.
 
         :raises StopIteration: when a stop was requested and the port is closed, or `STOP_TIMEOUT` is over.
         """
-        stopping, ended = self._stop.requested(), self._running.done()
-        if ended and not stopping:
-            self._running.result()  # a defect of ours: better the whole flow ends than a listener falls silent unnoticed
+        may_end = self._work.may_end()
         news: list[News] = [*self._listener.take(), *self._troubles.take()]
         self._counters.keep()
-        if stopping and not news and (ended or self._stop.elapsed() >= STOP_TIMEOUT):
+        if may_end and not news:
             raise StopIteration
         return [(item.meter, item) for item in news]
 
     def next_awake(self) -> datetime:
         """Soon, on the common grid."""
-        return datetime.fromtimestamp(math.ceil((time.time() + WAKE) / WAKE_GRID) * WAKE_GRID, tz=timezone.utc)
+        return next_wake(WAKE)
 
     def snapshot(self) -> Snapshot:
         """Counters, and the alerts that are raised."""
