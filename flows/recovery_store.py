@@ -107,6 +107,26 @@ def set_aside(store: Path) -> Path | None:
     return aside
 
 
+def back_up(store: Path, target: Path) -> None:
+    """Copy the store into a new folder, also while a pipeline writes to it; each file as it was at one moment.
+
+    :raises StorageError: when there is something at `target`, or a file cannot be read or written.
+    """
+    draft = target.with_name(f"{target.name}.new")
+    try:
+        if target.exists() and any(target.iterdir()):
+            raise StorageError(f"the backup {target} exists already", "name a folder that does not, such as one with today's date")
+        if draft.exists():
+            shutil.rmtree(draft)
+        draft.mkdir(parents=True)
+        for part in partitions(store):
+            with closing(_open(part)) as source, closing(sqlite3.connect(draft / part.name)) as copy:
+                source.backup(copy)
+        draft.rename(target)
+    except (OSError, sqlite3.Error) as error:
+        raise StorageError(f"the recovery store {store} cannot be copied to {target}: {error}", "check both disks") from error
+
+
 def check_store(store: Path, complete: bool = True) -> StoreState:
     """Make sure that Bytewax can resume from `store`.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.recovery_store import check_store, make_store, remembered, set_aside, store_in_use
+from flows.recovery_store import back_up, check_store, make_store, remembered, set_aside, store_in_use
 from model.cluster import Place
 from model.errors import StorageError
 
@@ -115,6 +115,18 @@ def test_partitions_are_remembered_over_all_files(store: Path) -> None:
         change(part(store, number), f"INSERT INTO snaps VALUES ('now', 'pipeline.meters.poll', '{meter}', 1, NULL)")  # noqa: S608
         change(part(store, number), "INSERT INTO snaps VALUES ('now', 'pipeline.others.poll', 'c', 1, NULL)")
     assert store_in_use(Place(), ["-r", str(store)], {})("pipeline.meters.poll") == {"a", "b"}
+
+
+def test_a_backup_is_a_store(store: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(part(store))) as writer:
+        writer.execute("INSERT INTO snaps VALUES ('now', 'pipeline.meters.poll', 'a', 1, NULL)")
+        writer.commit()
+        assert part(store).with_name("part-1.sqlite3-wal").stat().st_size  # what a plain copy of the file would not have
+        back_up(store, tmp_path / "backups" / "monday")
+    assert check_store(tmp_path / "backups" / "monday").partitions == 3
+    assert remembered(tmp_path / "backups" / "monday", "pipeline.meters.poll") == {"a"}
+    with pytest.raises(StorageError, match="exists already"):
+        back_up(store, tmp_path / "backups" / "monday")
 
 
 def test_set_aside_keeps_everything(store: Path) -> None:
