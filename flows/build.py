@@ -13,7 +13,7 @@ from model.cluster import Place
 from model.errors import ConfigurationError, PipelineError, Problem
 from model.loading.load import Loaded, LoadedNode
 from model.loading.wires import Wire
-from model.node import BuildContext
+from model.node import BuildContext, Remembered, no_memory
 from model.stop import Stop
 
 FLOW_ID = "pipeline"
@@ -28,12 +28,14 @@ def build(
     resolve_meter: Callable[[str, str], str],
     resolve_thingsboard: Callable[[str], str],
     place: Place = _ALONE,
+    remembered: Remembered = no_memory,
 ) -> Dataflow:
     """The dataflow that `loaded` describes: one step per node, with the node's id, in topological order.
 
     :arg resolve_meter: see `BuildContext`.
     :arg resolve_thingsboard: see `BuildContext`.
     :arg place: see `BuildContext`.
+    :arg remembered: see `BuildContext`.
     :raises ConfigurationError: when a node cannot be built from its settings.
     """
     flow = Dataflow(FLOW_ID)
@@ -43,7 +45,9 @@ def build(
     for node in loaded.nodes:
         if not all(wire in streams for wire in node.inputs):
             continue  # behind a node that could not be built
-        context = BuildContext(flow, node.id, node.settings, loaded.settings, stop, resolve_meter, resolve_thingsboard, place, bookmark)
+        context = BuildContext(
+            flow, node.id, node.settings, loaded.settings, stop, resolve_meter, resolve_thingsboard, place, bookmark, remembered
+        )
         try:
             ports = node.type.build(context, [streams[wire] for wire in node.inputs])
         except PipelineError as error:

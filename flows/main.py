@@ -1,7 +1,7 @@
 """The entry point: `python -m bytewax.run flows.main` runs what pipeline.yaml says; PIPELINE=FILE selects another file.
 
 `python -m bytewax.visualize flows.main` shows the same graph and starts nothing. A configuration with mistakes ends
-with all of them on stderr and exit code 2.
+with all of them on stderr and exit code 2, a recovery store that cannot be used with one event in the log and exit code 1.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from flows.clock import watch_clock
 from flows.cluster import place_in_cluster
 from flows.embedded import Embedded, check_virtual_meter
 from flows.logs import configure_logs
-from flows.process import end_while_waiting, explain_fatal_errors, keep_web_server_off, pipeline_file, refuse, stop_on_signals
+from flows.process import end_while_waiting, explain_fatal_errors, give_up, keep_web_server_off, pipeline_file, refuse, stop_on_signals
+from flows.recovery_store import store_in_use
 from flows.registry import installed_node_types
-from model.errors import ConfigurationError
+from model.errors import ConfigurationError, StorageError
 from model.loading.load import load
 from model.stop import Stop
 
@@ -27,9 +28,11 @@ try:
     configure_logs(loaded.settings.log, loaded.secrets)
     embedded = Embedded(loaded.settings)
     place = place_in_cluster()
-    flow = build(loaded, stop, embedded.resolve_meter, embedded.resolve_thingsboard, place)
+    flow = build(loaded, stop, embedded.resolve_meter, embedded.resolve_thingsboard, place, store_in_use(place))
 except ConfigurationError as error:
     refuse(error)
+except StorageError as error:
+    give_up(error)
 
 for warning in loaded.warnings:
     log.warning(warning.what, file=warning.file, line=warning.line, remedy=warning.remedy)

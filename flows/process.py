@@ -15,27 +15,25 @@ from typing import NoReturn
 import structlog
 from bytewax.recovery import InconsistentPartitionsError, MissingPartitionsError, NoPartitionsError
 
+from flows.recovery_store import ANEW_REMEDY
 from model.cluster import Place
 from model.errors import ConfigurationError, PipelineError, StorageError
 from model.stop import Stop
 
 PIPELINE_VARIABLE = "PIPELINE"
 DEFAULT_FILE = Path("pipeline.yaml")
+EXIT_FATAL = 1
 EXIT_CONFIGURATION = 2
 WAITING = 10.0
 """Seconds after which a process says that it waits for the others of its cluster."""
 
 _WEB_SERVER_VARIABLE = "BYTEWAX_DATAFLOW_API_ENABLED"
 
-_ANEW = (
-    "bring the whole folder back from a backup; or move it away and make a new one (python -m commands recovery): then windows and"
-    " bookmarks begin anew, and load profiles are read again from the archive's newest interval on"
-)
-_RECOVERY_REMEDIES: dict[type[Exception], str] = {
-    NoPartitionsError: "make it once, before the first start: python -m commands recovery",
-    MissingPartitionsError: _ANEW,
-    InconsistentPartitionsError: _ANEW,
-}
+_RECOVERY_ERRORS = (InconsistentPartitionsError, MissingPartitionsError, NoPartitionsError)
+"""Those that only Bytewax can tell, because it compares the partitions of all processes; all else is checked before."""
+
+_OTHERS_GONE = ("Send thread panic", "Receive thread panic")
+"""What Bytewax says when the connection to another process of the cluster broke."""
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +51,12 @@ def refuse(error: ConfigurationError) -> NoReturn:
     """End the process with exit code 2 and the problems on stderr."""
     sys.stderr.write(f"{error}\n")
     raise SystemExit(EXIT_CONFIGURATION)
+
+
+def give_up(error: PipelineError) -> NoReturn:
+    """End the process with exit code 1 and the reason in the log."""
+    log.critical("the pipeline cannot go on", error=error.what, remedy=error.remedy)
+    raise SystemExit(EXIT_FATAL)
 
 
 def stop_on_signals(stop: Stop) -> None:
@@ -111,7 +115,7 @@ def explain_fatal_errors() -> None:
     """
 
     def explain(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        ours = _pipeline_error(error) or _recovery_error(error)
+        ours = _pipeline_error(error) or _engine_error(error)
         if ours is None:
             sys.__excepthook__(kind, error, traceback)
         else:
@@ -120,12 +124,14 @@ def explain_fatal_errors() -> None:
     sys.excepthook = explain
 
 
-def _recovery_error(error: BaseException) -> PipelineError | None:
+def _engine_error(error: BaseException) -> PipelineError | None:
     cause: BaseException | None = error
     while cause is not None:
-        for kind, remedy in _RECOVERY_REMEDIES.items():
-            if isinstance(cause, kind):
-                return StorageError(f"the recovery store that -r names cannot be used: {cause}", remedy)
+        if isinstance(cause, _RECOVERY_ERRORS):
+            return StorageError(f"the recovery store cannot be used: {cause}", ANEW_REMEDY)
+        if any(sign in str(cause) for sign in _OTHERS_GONE):
+            remedy = "look into its log for the reason; start all processes again, together: none can come back alone"
+            return PipelineError("another process of the cluster has ended", remedy)
         cause = cause.__cause__ or cause.__context__
     return None
 

@@ -35,6 +35,15 @@ def no_bookmark(_meter: str, _keys: Sequence[str]) -> datetime | None:
     return None
 
 
+Remembered = Callable[[str], frozenset[str]]
+"""Full step id -> the keys of which the recovery store holds a state."""
+
+
+def no_memory(_step: str) -> frozenset[str]:
+    """There is no recovery store."""
+    return frozenset()
+
+
 _ALONE = Place()
 
 
@@ -52,6 +61,7 @@ class BuildContext:
     :arg resolve_thingsboard: the same for the ThingsBoard url (it starts the stand-in for `embedded`).
     :arg place: this process among those that run the dataflow.
     :arg bookmark: where to go on with a load profile of which no recovery store knows anything.
+    :arg remembered: asks the recovery store which partitions of a step it holds; a source must go on listing all of them.
     """
 
     flow: Dataflow
@@ -63,6 +73,7 @@ class BuildContext:
     resolve_thingsboard: Callable[[str], str]
     place: Place = field(default=_ALONE)
     bookmark: Bookmark = field(default=no_bookmark)
+    remembered: Remembered = field(default=no_memory)
 
 
 Ports = Mapping[str, KeyedStream[Any]]

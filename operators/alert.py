@@ -22,6 +22,7 @@ from bytewax.operators import KeyedStream, StatefulBatchLogic
 
 from model.messages import FLEET, Alert, HealthReport, Severity
 from model.node import MAIN, BuildContext, NodeType, Ports
+from model.restored import restored
 from model.timestamps import utc_now
 from operators.alert_rules import VERSION, AlertSettings, SubjectAlerts
 
@@ -46,12 +47,7 @@ class AlertLogic(StatefulBatchLogic[HealthReport, Alert, State]):
         self._settings = settings
         self._intervals = intervals
         self._clock = clock
-        self._alerts: SubjectAlerts | None = None
-        if state is not None and state["version"] == VERSION:
-            self._alerts = self._new(state["subject"])
-            self._alerts.restore(state)
-        elif state is not None:
-            log.warning("alert state of another version is dropped, standing alerts are raised again", version=state["version"])
+        self._alerts = restored(state, frozenset({VERSION}), self._restored, "alert")
 
     def on_batch(self, values: list[HealthReport]) -> tuple[Iterable[Alert], bool]:
         """Judge each report."""
@@ -77,6 +73,11 @@ class AlertLogic(StatefulBatchLogic[HealthReport, Alert, State]):
     def snapshot(self) -> State:
         """A copy of the rules' state and of what is raised."""
         return None if self._alerts is None else self._alerts.state()
+
+    def _restored(self, state: dict[str, Any]) -> SubjectAlerts:
+        alerts = self._new(state["subject"])
+        alerts.restore(state)
+        return alerts
 
     def _new(self, subject: str) -> SubjectAlerts:
         return SubjectAlerts(subject, self._settings, None if self._intervals is None else self._intervals.get(subject))

@@ -26,6 +26,7 @@ from pydantic import Field, field_validator
 
 from model.messages import Reading, Value
 from model.node import MAIN, BuildContext, NodeType, Ports
+from model.restored import restored
 from model.settings.base import Duration, Settings
 from model.settings.node import NodeSettings
 from operators.patterns import KeyPattern, matches
@@ -107,9 +108,7 @@ class MeterFilter:
 
     def __init__(self, rules: ExceptionRules, state: State | None = None) -> None:
         self._rules = rules
-        self._passed: dict[str, tuple[Value, datetime]] = {}
-        if state is not None and state.get("version") == STATE_VERSION:
-            self._passed.update(state["passed"])
+        self._passed = restored(state, frozenset({STATE_VERSION}), _passed_before, "filter") or {}
 
     def passes(self, reading: Reading) -> bool:
         """Whether `reading` is worth reporting; it is then what later ones are compared with."""
@@ -130,6 +129,10 @@ class MeterFilter:
     def snapshot(self) -> State:
         """The state as plain values, independent of what happens to this filter afterwards."""
         return {"version": STATE_VERSION, "passed": dict(self._passed)}
+
+
+def _passed_before(state: State) -> dict[str, tuple[Value, datetime]]:
+    return {str(key): (value, ts) for key, (value, ts) in state["passed"].items()}
 
 
 def _differs(now: Value, last: Value, rule: ExceptionRule) -> bool:

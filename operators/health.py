@@ -30,6 +30,7 @@ from pydantic import Field
 from model.messages import FLEET, Cycle, Gap, HealthReport, Reading, Receipt, Rejection
 from model.node import MAIN, BuildContext, NodeType, Ports
 from model.percent import percent_text
+from model.restored import restored
 from model.settings.base import Duration
 from model.settings.node import NodeSettings
 from model.timestamps import utc_now
@@ -68,10 +69,9 @@ class MeterHealth(StatefulBatchLogic[HealthInput, HealthReport, State]):
         self._grid = grid
         self._meters = meters
         self._clock = clock
-        self._windows: MeterWindows | None = None
-        readable = _readable(state, health_window.VERSION)
-        if readable is not None:
-            self._windows = MeterWindows.restored(readable, grid)
+        self._windows = restored(
+            state, frozenset({health_window.VERSION}), lambda readable: MeterWindows.restored(readable, grid), "health"
+        )
 
     def on_batch(self, values: list[HealthInput]) -> tuple[Iterable[HealthReport], bool]:
         """Count what came."""
@@ -107,8 +107,9 @@ class FleetHealth(StatefulBatchLogic[HealthReport, HealthReport, State]):
 
     def __init__(self, state: State, grid: WindowGrid, meters: int | None, clock: Clock) -> None:
         self._clock = clock
-        readable = _readable(state, health_fleet.VERSION)
-        self._windows = FleetWindows(grid, meters) if readable is None else FleetWindows.restored(readable, grid, meters)
+        versions = frozenset({health_fleet.VERSION})
+        known = restored(state, versions, lambda readable: FleetWindows.restored(readable, grid, meters), "health", FLEET)
+        self._windows = FleetWindows(grid, meters) if known is None else known
 
     def on_batch(self, values: list[HealthReport]) -> tuple[Iterable[HealthReport], bool]:
         """Add the meters' reports; emit the fleet's when all have come."""
@@ -128,13 +129,6 @@ class FleetHealth(StatefulBatchLogic[HealthReport, HealthReport, State]):
     def snapshot(self) -> State:
         """A copy of the open windows."""
         return self._windows.state()
-
-
-def _readable(state: State, version: int) -> State:
-    if state is None or state["version"] == version:
-        return state
-    log.warning("health state of another version is dropped, counting starts anew", version=state["version"], expected=version)
-    return None
 
 
 def _fleet_key(item: tuple[str, HealthReport]) -> tuple[str, HealthReport]:

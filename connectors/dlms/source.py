@@ -44,6 +44,7 @@ from connectors.dlms.session import Session
 from model.cluster import Place
 from model.messages import Cycle, Gap
 from model.node import MAIN, Bookmark, BuildContext, NodeType, Ports, no_bookmark
+from model.restored import restored
 from model.settings.limits import LimitsSettings
 from model.settings.meter import MeterSettings
 from model.settings.node import NodeSettings
@@ -64,6 +65,9 @@ MIN_PACE = 0.3
 
 START_SPACING = 0.05
 """Seconds between the first cycles of two meters, unless the interval is too short for all of them."""
+
+POLL_STEP = "poll"
+"""Name of the input step inside the node's; with the node's id it is what the recovery store files partitions under."""
 
 Snapshot = dict[str, Any]
 """`version`, and `profiles`: the ledger of each load profile, which says what is read and what is missing."""
@@ -144,6 +148,7 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Item], Snapshot]):
     :arg place: this process among those that read the meters.
     :arg bookmark: where to go on with a load profile of which the recovery store knows nothing.
     :arg recalls: load profile intervals that were given up before they were delivered; None where nobody tells.
+    :arg in_store: the meters of which the recovery store holds a partition.
     """
 
     def __init__(
@@ -156,8 +161,10 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Item], Snapshot]):
         place: Place = _ALONE,
         bookmark: Bookmark = no_bookmark,
         recalls: Recalls | None = None,
+        in_store: frozenset[str] = frozenset(),
     ) -> None:
         self._pipeline = pipeline
+        self._in_store = in_store
         self._known = known
         self._meters = {meter.id: meter for meter in meters}
         self._rank = {meter.id: rank for rank, meter in enumerate(meters)}
@@ -176,7 +183,7 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Item], Snapshot]):
         :raises StorageError: when the list of known meters cannot be used.
         """
         self._stop.attend()
-        return sorted(remember(self._known, self._meters) - self._elsewhere)
+        return sorted(remember(self._known, self._in_store.union(self._meters)) - self._elsewhere)
 
     def build_part(self, step_id: str, for_part: str, resume_state: Snapshot | None) -> StatefulSourcePartition[tuple[str, Item], Snapshot]:
         """The partition of one meter; its first cycle is spaced from those of the others."""
@@ -188,7 +195,7 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Item], Snapshot]):
         plan = plan_reads(self._pipeline.reads(meter))
         access = self._access(meter)
         session = Session(meter, self._resolve, self._counters, access)
-        known = (resume_state or {}).get("profiles", {})
+        known = _ledgers(resume_state)
         poll = MeterPoll(meter, plan, interval, session, access, self._backfill(meter, interval, access, known))
         schedule = Schedule(time.monotonic() + spacing * self._rank[for_part], interval)
         return MeterPartition(for_part, ScheduledPoll(for_part, poll, schedule), self._stop)
@@ -205,8 +212,9 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Item], Snapshot]):
         return Backfill(readers)
 
     def _ledger(self, meter: MeterSettings, settings: ProfileSettings, reads: dict[str, ReadSettings], known: Snapshot | None) -> Ledger:
-        if known is not None:
-            return Ledger.restore(known)
+        kept = restored(known, frozenset({1, VERSION}), Ledger.restore, f"load profile {settings.obis}", meter.id)
+        if kept is not None:
+            return kept
         newest = self._bookmark(meter.id, possible_keys(settings, reads))
         if newest is None:
             return Ledger()
@@ -217,6 +225,14 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Item], Snapshot]):
     def _access(self, meter: MeterSettings) -> Access:
         line = self._lines.get(meter.id)
         return OwnConnection(meter, self._gate) if line is None else join_line(line, meter, self._gate)
+
+
+def _ledgers(state: Snapshot | None) -> dict[str, Any]:
+    """The ledgers in a snapshot, by profile, each with the snapshot's version."""
+    if not isinstance(state, dict) or not isinstance(state.get("profiles", {}), dict):
+        return {}
+    version = {"version": state.get("version")}
+    return {name: {**ledger, **version} for name, ledger in state.get("profiles", {}).items() if isinstance(ledger, dict)}
 
 
 _gates: dict[tuple[int, float], Gate] = {}
@@ -239,7 +255,7 @@ class Items:
 @operator
 def dlms_in(step_id: str, flow: Dataflow, source: DlmsSource) -> Items:
     """Poll the meters of `source`; the streams are keyed by meter id."""
-    both = op.input("poll", flow, source)
+    both = op.input(POLL_STEP, flow, source)
     branched = op.branch("kind", both, _is_cycle)
     return Items(branched.trues, cast("KeyedStream[Gap]", branched.falses))
 
@@ -254,7 +270,10 @@ def _build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
     meters = [meter for meter in polled if any(fnmatchcase(meter.id, pattern) for pattern in patterns)]
     known = context.pipeline.state_dir / f"meters-{context.node_id}.json"
     recalls = Recalls(context.pipeline.state_dir / RECALLS)
-    source = DlmsSource(context.pipeline, meters, known, context.resolve_meter, context.stop, context.place, context.bookmark, recalls)
+    in_store = context.remembered(f"{context.flow.flow_id}.{context.node_id}.{POLL_STEP}")
+    source = DlmsSource(
+        context.pipeline, meters, known, context.resolve_meter, context.stop, context.place, context.bookmark, recalls, in_store
+    )
     items = dlms_in(context.node_id, context.flow, source)
     return {MAIN: items.cycles, "gaps": items.gaps}
 

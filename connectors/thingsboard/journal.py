@@ -47,6 +47,17 @@ Cursor = dict[str, Any]
 """Where a reader stands: the outbox file's identity and the last row id seen in each table."""
 
 
+CURSOR_VERSION = 1
+
+
+def checked_cursor(state: dict[str, Any]) -> Cursor:
+    """A cursor as it was stored.
+
+    :raises LookupError, TypeError, ValueError: when it is something else.
+    """
+    return {**state, **{table: int(state[table]) for table in _TABLES if table in state}, "outbox": state["outbox"]}
+
+
 @dataclass
 class News:
     """What is new since the last look."""
@@ -72,7 +83,7 @@ class Journal:
         self._failed_looks = 0
         self._clock = clock
         self._warn_at: float | None = clock() + MISSING
-        self.cursor: Cursor = {"version": 1, "outbox": None, **dict.fromkeys(_TABLES, 0), **(cursor or {})}
+        self.cursor: Cursor = {"version": CURSOR_VERSION, "outbox": None, **dict.fromkeys(_TABLES, 0), **(cursor or {})}
         if cursor is None:
             self._read(self._move_to_end)
 

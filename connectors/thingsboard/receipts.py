@@ -19,10 +19,11 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.operators import KeyedStream
 
 from connectors.thingsboard.bulletin import bulletin_of
-from connectors.thingsboard.journal import Cursor, Journal
+from connectors.thingsboard.journal import CURSOR_VERSION, Cursor, Journal, checked_cursor
 from connectors.thingsboard.outbox_schema import FILE_NAME
 from model.messages import Alert, Dropped, Receipt, Rejection
 from model.node import MAIN, BuildContext, NodeType, Ports
+from model.restored import restored
 from model.settings.node import NodeSettings
 from model.stop import Stop
 from model.wake import next_wake
@@ -93,7 +94,8 @@ class ReceiptsSource(FixedPartitionedSource[tuple[str, News], Cursor]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: Cursor | None) -> ReceiptsPartition:
         """Continue behind the snapshot, or start at the end."""
-        return ReceiptsPartition(self._path, resume_state, self._stop)
+        cursor = restored(resume_state, frozenset({CURSOR_VERSION}), checked_cursor, "receipts-in")
+        return ReceiptsPartition(self._path, cursor, self._stop)
 
 
 @dataclass(frozen=True)

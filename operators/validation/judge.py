@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from model.messages import Reading, Rejection
+from model.restored import restored
 from operators.validation.checks import Check, Finding, checks_for
 from operators.validation.progress import Progress, ProgressRules
 from operators.validation.rules import Rules, rules_for
@@ -63,6 +64,13 @@ class _KeyState:
             del self.rejected[next(iter(self.rejected))]
 
 
+def _key_states(state: State) -> dict[str, _KeyState]:
+    return {
+        key: _KeyState(judged, Progress(*progress), {ts: Finding(*finding) for ts, finding in rejected})
+        for key, (judged, progress, rejected) in state["keys"].items()
+    }
+
+
 class MeterJudge:
     """Judges the readings of one meter, each key by its rules.
 
@@ -79,11 +87,7 @@ class MeterJudge:
     def __init__(self, book: RuleBook, note: Note, state: State | None = None) -> None:
         self._book = book
         self._note = note
-        self._keys: dict[str, _KeyState] = {}
-        if state is not None and state.get("version") == STATE_VERSION:
-            for key, (judged, progress, rejected) in state["keys"].items():
-                findings = {ts: Finding(*finding) for ts, finding in rejected}
-                self._keys[key] = _KeyState(judged, Progress(*progress), findings)
+        self._keys = restored(state, frozenset({STATE_VERSION}), _key_states, "validate") or {}
 
     def judge(self, reading: Reading) -> Verdict:
         """The reading itself, or why it is rejected."""

@@ -22,7 +22,7 @@ LIBRARY_FENCES = {
     "gurux_dlms": {"connectors/dlms/apdu"},
     "paho": {"connectors/thingsboard"},
     "serial": {"connectors/dlms/link"},
-    "sqlite3": {"connectors", "simulator/thingsboard"},
+    "sqlite3": {"connectors", "flows/recovery_store", "simulator/thingsboard"},
 }
 
 

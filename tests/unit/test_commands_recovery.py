@@ -32,7 +32,9 @@ def test_a_store_is_made_once_and_then_left_as_it_is(file: Path) -> None:
     assert (first.exit_code, first.stdout.strip()) == (0, str(store)), first.output
     before = {part: part.read_bytes() for part in store.iterdir()}
     again = runner.invoke(app, ["recovery", str(file), "--partitions", "3", "--json"])
-    assert json.loads(again.stdout) == {"store": str(store), "partitions": 1, "made": False}
+    told = json.loads(again.stdout)
+    assert {key: told[key] for key in ("store", "partitions", "made")} == {"store": str(store), "partitions": 1, "made": False}
+    assert told["bytes"] == sum(len(content) for content in before.values())
     assert {part: part.read_bytes() for part in store.iterdir()} == before
 
 
@@ -54,3 +56,19 @@ def test_a_place_that_cannot_be_written_is_told_with_a_remedy(file: Path) -> Non
     result = runner.invoke(app, ["recovery", str(file)])
     assert result.exit_code == 1
     assert "state_dir" in result.stderr
+
+
+def test_a_damaged_store_is_told_and_can_be_set_aside(file: Path) -> None:
+    store = file.parent / "state" / "recovery"
+    runner.invoke(app, ["recovery", str(file), "--partitions", "2"])
+    (store / "part-0.sqlite3").write_text("something else")
+    result = runner.invoke(app, ["recovery", str(file)])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "part-0.sqlite3 of the recovery store is damaged" in result.stderr
+    assert "--set-aside" in result.stderr
+    result = runner.invoke(app, ["recovery", str(file), "--set-aside"])
+    assert (result.exit_code, result.stdout.strip()) == (0, str(store))
+    (aside,) = store.parent.glob("recovery.aside-*")
+    assert (aside / "part-0.sqlite3").read_text() == "something else"
+    assert str(aside) in result.stderr
+    assert runner.invoke(app, ["recovery", str(file)]).exit_code == 0

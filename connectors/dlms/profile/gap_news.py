@@ -1,4 +1,8 @@
-"""Tells what becomes of one profile's gaps: opened, closed, lost, each once. Pure but for the log."""
+"""Tells what becomes of one profile's gaps: opened, closed, lost, each once. Pure but for the log.
+
+What was open before a restart is told once more: whoever counts gaps may have lost them (a deleted archive, windows of another
+length), and the same gap twice is one gap.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +37,7 @@ class GapNews:
         self._told = {gap.start: self._gap(gap, GapState.OPEN, _reason(gap), now) for gap in ledger.gaps}
         if ledger.stalled is not None:
             self._told[ledger.stalled.start] = self._gap(ledger.stalled, GapState.OPEN, _STALLED_REASON, now)
+        self._retold = not self._told
 
     def changes(self, lost: Sequence[LostGap], now: datetime, caught_up: bool) -> list[Gap]:
         """What became of gaps since it was told last.
@@ -53,9 +58,9 @@ class GapNews:
         changes += [self._gap(OpenGap(gap.start, gap.end, 0, gap.since), GapState.LOST, gap.reason, now) for gap in lost]
         for start, gap in current.items():
             told = self._told.get(start)
-            if told is None or (told.end, told.reason) != (gap.end, gap.reason):
+            if told is None or not self._retold or (told.end, told.reason) != (gap.end, gap.reason):
                 changes.append(gap)
-        self._told = current
+        self._told, self._retold = current, True
         self._log_gaps([gap for gap in changes if gap.state is GapState.OPEN], "intervals missing, they will be asked for again")
         self._log_gaps([gap for gap in changes if gap.state is GapState.LOST], "intervals lost for good")
         return changes

@@ -33,6 +33,7 @@ from connectors.dlms.push.troubles import Troubles
 from connectors.dlms.push.values import Interpreter
 from model.messages import Alert, Cycle
 from model.node import MAIN, BuildContext, NodeType, Ports
+from model.restored import restored
 from model.settings.meter import MeterSettings
 from model.settings.node import NodeSettings
 from model.settings.pipeline import PipelineSettings
@@ -43,6 +44,9 @@ PARTITION = "listener"
 
 WAKE = 0.2
 """Seconds from one look for what has come to the next."""
+
+VERSION = 1
+"""Of the snapshot; another version is not read."""
 
 Snapshot = dict[str, Any]
 News = Union[Cycle, Alert]
@@ -94,7 +98,7 @@ class ListenerPartition(StatefulSourcePartition[tuple[str, News], Snapshot]):
 
     def snapshot(self) -> Snapshot:
         """Counters, and the alerts that are raised."""
-        return {"version": 1, "counters": self._counters.state(), "raised": self._troubles.raised()}
+        return {"version": VERSION, "counters": self._counters.state(), "raised": self._troubles.raised()}
 
     def close(self) -> None:
         """Close the port; never raises, never waits."""
@@ -135,9 +139,9 @@ class DlmsPushSource(FixedPartitionedSource[tuple[str, News], Snapshot]):
 
     def build_part(self, step_id: str, for_part: str, resume_state: Snapshot | None) -> ListenerPartition:
         """Listen, with the counters of the snapshot."""
-        state = resume_state or {}
-        troubles = Troubles(self._node, [(kind, subject) for kind, subject in state.get("raised", ())])
-        counters = Counters(state.get("counters"), self._pipeline.state_dir / f"push-counters-{self._node}.json")
+        known, raised = restored(resume_state, frozenset({VERSION}), _parts, "dlms-push-in") or ({}, [])
+        troubles = Troubles(self._node, raised)
+        counters = Counters(known, self._pipeline.state_dir / f"push-counters-{self._node}.json")
         receiver = Receiver(self._meters, self._interpreters(), self._security, troubles, counters)
         settings = self._settings
         listener = Listener(parse_listen(settings.listen), settings.framing, receiver, troubles, settings.max_connections)
@@ -153,6 +157,12 @@ class DlmsPushSource(FixedPartitionedSource[tuple[str, News], Snapshot]):
             if not meter.overrides:
                 alike[meter.template] = found[meter.id]
         return found
+
+
+def _parts(state: Snapshot) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """The counters, and the alerts that are raised, by kind and subject."""
+    counters = {str(name): int(counter) for name, counter in (state["counters"] or {}).items()}
+    return counters, [(kind, subject) for kind, subject in state.get("raised", ())]
 
 
 @dataclass(frozen=True)
