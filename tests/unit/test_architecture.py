@@ -1,4 +1,4 @@
-"""Imports go one way: model <- operators, connectors <- flows; simulator and commands stand outside."""
+"""Imports go one way: model <- operators, connectors <- flows; simulator, commands and dashboard stand outside."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = {"model", "operators", "connectors", "flows", "simulator", "commands", "bench", "tests"}
+ROOMS = {"model", "operators", "connectors", "flows", "simulator", "commands", "dashboard", "bench", "tests"}
 MAY_IMPORT = {
     "model": set(),
     "operators": {"model"},

@@ -1,0 +1,1 @@
+"""The read-only API over the archive, and the page that shows it."""
