@@ -78,9 +78,7 @@ class Fleet:
         """
         words = search.casefold().split()
         found = [
-            meter
-            for meter in self.meters.values()
-            if (not state or meter.state == state) and all(word in _words(meter) for word in words)
+            meter for meter in self.meters.values() if (not state or meter.state == state) and all(word in _words(meter) for word in words)
         ]
         name = sort.removeprefix("-")
         if name != "id":
@@ -111,9 +109,7 @@ def fleet_without_archive(configured: Configured) -> Fleet:
     return Fleet({name: MeterGlance(name, "unknown", meter) for name, meter in sorted(configured.meters.items())})
 
 
-def state_of(
-    report: LatestReport | None, cycle: LatestCycle | None, gaps_open: int, interval: float | None, now_ms: int
-) -> MeterState:
+def state_of(report: LatestReport | None, cycle: LatestCycle | None, gaps_open: int, interval: float | None, now_ms: int) -> MeterState:
     """Green: every cycle of the last window was ok. Yellow: some failed or were partial, or intervals are missing. Red: none was good.
 
     A window without a cycle, of a meter that is read less often than windows end, or that calls in by itself, is judged by the age

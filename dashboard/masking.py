@@ -23,7 +23,9 @@ from model.settings.pipeline import PipelineSettings
 
 WITHHELD = "# This file is not valid YAML. It is not shown, because its secrets cannot be told from the rest.\n"
 
-_SECRET_KEY = re.compile(r"(?i)(password|passwd|passphrase|pwd|secret|token|credential|cipher_key|authentication_key|api_?key|private_key|master_key)")
+_SECRET_KEY = re.compile(
+    r"(?i)(password|passwd|passphrase|pwd|secret|token|credential|cipher_key|authentication_key|api_?key|private_key|master_key)"
+)
 _IN_COMMENT = re.compile(
     r"(?i)(\b[\w-]*(?:password|passwd|passphrase|pwd|secret|token|credential|key)[\w-]*[\"']?\s*[:=]\s*)(\"[^\"]*\"|'[^']*'|[^\s,}]+)"
 )
@@ -106,7 +108,8 @@ def _data(node: yaml.Node, depth: int) -> Any:
     return node.value
 
 
-def _at(node: yaml.Node, location: tuple[Any, ...]) -> yaml.Node | None:
+def _at(root: yaml.Node, location: tuple[Any, ...]) -> yaml.Node | None:
+    node: yaml.Node | None = root
     for part in location:
         if isinstance(node, yaml.MappingNode):
             node = next((value for key, value in node.value if isinstance(key, yaml.ScalarNode) and key.value == part), None)

@@ -131,14 +131,21 @@ def _configuration(facts: Facts) -> Iterable[Found]:
 
 def _flow(facts: Facts) -> Iterable[Found]:
     for damaged in facts.status.damaged:
-        yield Found(Grade.MINOR, "flow", f"{damaged.file}: {damaged.what}", "restart the flow, which writes it anew; delete it where none runs")
+        yield Found(
+            Grade.MINOR, "flow", f"{damaged.file}: {damaged.what}", "restart the flow, which writes it anew; delete it where none runs"
+        )
     running = facts.running
     if running:
         most = max(process.processes for process in running)
         missing = sorted(set(range(most)) - {process.process for process in running})
         if missing:
             names = ", ".join(map(str, missing))
-            yield Found(Grade.CRITICAL, "flow", f"of {most} processes these do not run: {names}", "start all of them together, none can come back alone")
+            yield Found(
+                Grade.CRITICAL,
+                "flow",
+                f"of {most} processes these do not run: {names}",
+                "start all of them together, none can come back alone",
+            )
         return
     last = max(facts.status.processes, key=lambda process: process.written, default=None)
     if last is None:

@@ -95,7 +95,7 @@ GAPS = (
 LATEST_REPORTS = (
     f"WITH RECURSIVE {_each_meter('reports')}"
     ' SELECT meter, start, "end", cycles, ok, partial, failed, last_good, read_p50, read_p95, last_error, gaps_open'
-    " FROM each_meter JOIN reports ON meter = m AND start = (SELECT max(start) FROM reports WHERE meter = m) ORDER BY meter, \"end\""
+    ' FROM each_meter JOIN reports ON meter = m AND start = (SELECT max(start) FROM reports WHERE meter = m) ORDER BY meter, "end"'
 )
 NEWEST_REPORTS = f"SELECT {_REPORT_COLUMNS} FROM reports WHERE meter = ? ORDER BY start DESC LIMIT ?"
 LATEST_CYCLES = (
@@ -129,16 +129,12 @@ INTERVALS_PER_DAY = (
 )
 INTERVALS = "SELECT count(*), min(ts), max(ts) FROM readings WHERE meter = ? AND key = ? AND origin = 'profile'"
 POINTS = "SELECT ts, number, unit FROM readings WHERE meter = ? AND key = ? AND ts >= ? AND ts < ? ORDER BY ts LIMIT ?"
+_OF_SPAN = "FROM readings WHERE meter = :meter AND key = :key AND ts >= :start AND ts < :end"
 EXTREMES = (
-    "SELECT (ts - :start) / :width, ts, min(number) AS n, unit FROM readings WHERE meter = :meter AND key = :key AND ts >= :start AND ts < :end"
-    " AND number IS NOT NULL GROUP BY 1"
-    " UNION ALL SELECT (ts - :start) / :width, ts, max(number) AS n, unit FROM readings WHERE meter = :meter AND key = :key"
-    " AND ts >= :start AND ts < :end AND number IS NOT NULL GROUP BY 1"
+    f"SELECT (ts - :start) / :width, ts, min(number) {_OF_SPAN} AND number IS NOT NULL GROUP BY 1"
+    f" UNION ALL SELECT (ts - :start) / :width, ts, max(number) {_OF_SPAN} AND number IS NOT NULL GROUP BY 1"
 )
-SPAN = (
-    "SELECT (SELECT min(ts) FROM readings WHERE meter = :meter AND key = :key AND ts >= :start AND ts < :end),"
-    " (SELECT max(ts) FROM readings WHERE meter = :meter AND key = :key AND ts >= :start AND ts < :end)"
-)
+SPAN = f"SELECT (SELECT min(ts) {_OF_SPAN}), (SELECT max(ts) {_OF_SPAN})"
 NEWEST_OF_PROFILE = "SELECT ts FROM readings WHERE meter = ? AND key = ? AND origin = 'profile' ORDER BY ts DESC LIMIT 1"
 CYCLE_TOTALS = (
     f"WITH RECURSIVE {_each_meter('cycles')} SELECT outcome, count(*) FROM each_meter JOIN cycles ON meter = m"

@@ -191,7 +191,7 @@ class ArchiveSurvey(ArchiveReader):
         (count,) = self._database.execute(f"SELECT count(*) FROM ({queries.POINTS})", (meter, key, *span, EXACT + 1)).fetchone()  # noqa: S608
         if count <= EXACT:
             values = {"meter": meter, "key": key, "start": first, "end": last + 1, "width": width}
-            found = {(ts, number) for _, ts, number, _ in self._rows(queries.EXTREMES, values)}
+            found = {(ts, number) for _, ts, number in self._rows(queries.EXTREMES, values)}
         else:
             found = self._sampled(meter, key, range(first, last + 1, width), width, EXACT // max(1, most // 2))
         return Curve(unit, [Point(ts, number) for ts, number in sorted(found)], thinned=True)
