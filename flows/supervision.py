@@ -25,7 +25,7 @@ from model.stop import Stop
 LOOK = 0.5
 """Seconds between two looks; less where the watchdog is shorter."""
 
-SAY = 5.0
+SAY = 2.0
 """Seconds between two STATUS lines."""
 
 LEAST = 3.0
@@ -52,6 +52,10 @@ class Notifier:
         """Send lines such as READY=1."""
         with suppress(OSError):  # systemd is busy or gone: the next one may arrive
             self._socket.sendto("\n".join(assignments).encode(), self._address)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
 
 
 class Supervised:
