@@ -200,7 +200,10 @@ def _owned(running: Sequence[ProcessStatus]) -> tuple[ProcessStatus, SessionStat
 
 
 def _session(installation: Installation, running: Sequence[ProcessStatus]) -> SessionShown | None:
+    """The session of the flow that runs; of one that runs no more the last one, closed: why it ended is what one wants to know then."""
     owned = _owned(running)
+    if owned is None and not running:
+        owned = _owned(sorted(installation.status.get().processes, key=lambda process: process.written, reverse=True))
     if owned is None:
         return None
     process, session = owned
@@ -211,8 +214,8 @@ def _session(installation: Installation, running: Sequence[ProcessStatus]) -> Se
         server=session.server,
         client_id=session.client_id,
         protocol=session.protocol,
-        state=session.state,
-        since=session.since,
+        state=session.state if running else "closed",
+        since=session.since if running else (process.ended or process.written),
         sent=session.sent,
         acknowledged=session.acknowledged,
         ends=[SessionEndShown(at=end.at, cause=end.cause, code=end.code, detail=end.detail, lasted=end.lasted) for end in ends],

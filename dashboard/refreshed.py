@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+import structlog
+
+log = structlog.get_logger()
 T = TypeVar("T")
 
 SHARE = 0.05
@@ -19,8 +22,8 @@ PATIENCE = 5.0
 class Refreshed(Generic[T]):
     """The latest result of `compute`.
 
-    Who asks gets what is there while one thread computes it anew, and waits only where there is nothing or it is too old. An
-    exception of `compute` is raised to whoever waits for it, and tried again by the next.
+    Who asks gets what is there, and has it computed anew in the background where its lifetime is over; he waits only where there is
+    nothing, or it is too old. An exception of `compute` is raised to whoever waits for it, and tried again by the next.
 
     :arg lifetime: seconds for which a result is good; longer where computing takes long, see `SHARE`.
     """
@@ -33,31 +36,33 @@ class Refreshed(Generic[T]):
         self._result: tuple[T, float, float] | None = None  # what, when, how long it is good
 
     def get(self) -> T:
-        """The result, at most `lifetime` and `PATIENCE` old."""
+        """The result, at most its lifetime and `PATIENCE` old."""
         known = self._result
-        now = self._clock()
-        if known is not None and now - known[1] < known[2]:
+        age = 0.0 if known is None else self._clock() - known[1]
+        if known is not None and age < known[2]:
             return known[0]
-        if known is not None and now - known[1] < known[2] + PATIENCE:
-            if not self._working.acquire(blocking=False):
-                return known[0]
-        else:
-            self._working.acquire()
-        try:
+        if known is not None and age < known[2] + PATIENCE:
+            if self._working.acquire(blocking=False):
+                threading.Thread(target=self._renew_behind, name="refresh", daemon=True).start()
+            return known[0]
+        with self._working:
             latest = self._result
-            if latest is not None and latest is not known and self._clock() - latest[1] < latest[2]:
+            if latest is not None and latest is not known:
                 return latest[0]  # somebody else computed it while this thread waited
             return self._renew()
+
+    def _renew_behind(self) -> None:
+        try:
+            self._renew()
+        except Exception:
+            log.debug("could not be computed anew; whoever asks next is told why", exc_info=True)
+            self._result = None
         finally:
             self._working.release()
-
-    def forget(self) -> None:
-        """Compute it anew when it is asked for next."""
-        self._result = None
 
     def _renew(self) -> T:
         begun = self._clock()
         value = self._compute()
-        took = self._clock() - begun
-        self._result = (value, self._clock(), max(self._lifetime, took / SHARE))
+        now = self._clock()
+        self._result = (value, now, max(self._lifetime, (now - begun) / SHARE))
         return value
