@@ -42,7 +42,7 @@ DAYS = 62
 VALUES = 200
 """Values of one meter that are shown."""
 
-MOST_GAPS = 2_000
+MOST_GAPS = 1_000
 POINTS = 2_000
 """Points of a curve."""
 
