@@ -27,6 +27,7 @@ from dashboard.answers import (
     RejectionShown,
     ValueShown,
 )
+from dashboard.archive_pool import TookTooLongError
 from dashboard.configuration import ConfiguredMeter, ConfiguredProfile
 from dashboard.fleet import MeterGlance
 from dashboard.installation import Installation
@@ -107,9 +108,9 @@ def readings(installation: Installation, meter: str, key: str, start: datetime, 
     try:
         with installation.archive.survey() as survey:
             curve = survey.curve(meter, key, start, end, limit)
-    except StorageError:
-        if installation.archive_glance.get().trouble is None:
-            raise  # the archive is there, so it was this question
+    except TookTooLongError:
+        raise
+    except StorageError:  # said by /health
         return Readings(meter=meter, key=key, unit=None, points=[], thinned=False)
     return Readings(
         meter=meter, key=key, unit=curve.unit, points=[(point.ts, point.number) for point in curve.points], thinned=curve.thinned
@@ -122,6 +123,8 @@ def gaps(installation: Installation, meter: str | None) -> Gaps:
         with installation.archive.survey() as survey:
             found = survey.gaps(meter)
             ledger = _ledger(installation, survey, meter)
+    except TookTooLongError:
+        raise
     except StorageError:
         return Gaps(ledger=[], gaps=[], truncated=False)
     return Gaps(

@@ -85,7 +85,9 @@ def test_a_host_header_of_this_host_passes(on_loopback: Ask, base: str) -> None:
     assert on_loopback(base=base).text == "GET /overview"
 
 
-@pytest.mark.parametrize("base", ["http://evil.example.org:8080", "http://127.0.0.1.example.org", "http://192.0.2.7", "http://[2001:db8::1]:1"])
+@pytest.mark.parametrize(
+    "base", ["http://evil.example.org:8080", "http://127.0.0.1.example.org", "http://192.0.2.7", "http://[2001:db8::1]:1"]
+)
 def test_another_host_header_is_refused(on_loopback: Ask, base: str) -> None:
     answer = on_loopback(base=base)
     assert answer.status_code == 400 and "localhost" in answer.json()["detail"]

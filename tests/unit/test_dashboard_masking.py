@@ -34,7 +34,10 @@ def masked(text: str, secrets: frozenset[str] = frozenset()) -> str:
         (f"meters:\n- password: |\n    {SECRET}\n    more\n  id: m\n", 'meters:\n- password: "***"\n  id: m\n'),
         (f"meters:\n- password: >-\n    {SECRET}\n  id: m\n", 'meters:\n- password: "***"\n  id: m\n'),
         (f"meters:\n- hls_secret: first\n    {SECRET}\n  id: m\n", 'meters:\n- hls_secret: "***"\n  id: m\n'),
-        (f"defaults: &d\n  block_cipher_key: {SECRET}\nmeters:\n- <<: *d\n", 'defaults: &d\n  block_cipher_key: "***"\nmeters:\n- <<: *d\n'),
+        (
+            f"defaults: &d\n  block_cipher_key: {SECRET}\nmeters:\n- <<: *d\n",
+            'defaults: &d\n  block_cipher_key: "***"\nmeters:\n- <<: *d\n',
+        ),
         (f"thingsbord:\n  Token: {SECRET}\n", 'thingsbord:\n  Token: "***"\n'),
         (f"a:\n  my_passwords: [{SECRET}, {{x: {SECRET}}}]\n", 'a:\n  my_passwords: ["***", {x: "***"}]\n'),
         (f"x: 1  # password: {SECRET}\n", "x: 1  # password: ***\n"),
