@@ -9,13 +9,13 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, StrictBool, StrictFloat, StrictInt, StrictStr, WithJsonSchema
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, Strict, StrictBool, StrictFloat, StrictInt, StrictStr, WithJsonSchema
 
 MeterState = Literal["green", "yellow", "red", "unknown"]
 Verdict = Literal["healthy", "minor", "critical"]
 
 ExactValue = Annotated[
-    Union[StrictBool, StrictInt, Annotated[Decimal, Strict()], StrictFloat, StrictStr],
+    Union[StrictBool, StrictInt, Annotated[Decimal, Strict(), AllowInfNan()], StrictFloat, StrictStr],
     Field(union_mode="left_to_right"),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}, {"type": "boolean"}]}),
 ]
