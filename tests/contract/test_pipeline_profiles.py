@@ -20,7 +20,7 @@ from model.settings.meter import MeterSettings
 from model.timestamps import from_ms
 from simulator.meter.logical_device import LogicalDevice
 from simulator.meter.sim_url import parse_sim_url
-from tests.contract.pipeline_process import NODES, PipelineProcess, pipeline
+from tests.contract.pipeline_process import NODES, PipelineProcess, free_port, pipeline
 
 CONNECT = "sim://three-phase?capture_period=15&profile_entries=4000"
 DEADLINE = 60.0
@@ -102,6 +102,37 @@ def test_every_interval_is_kept_through_kills(tmp_path: Path, recovery: bool) ->
     assert restored or recovery  # a kill before the first snapshot leaves the archive only, also with a recovery store
 
 
+def ledger(folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and answer of `commands gaps --json`."""
+    command = [sys.executable, "-m", "commands", "gaps", str(folder / "pipeline.yaml"), *arguments, "--json"]
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "TB_TOKEN": "t"}
+    shown = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert shown.stdout, shown.stderr
+    return shown.returncode, json.loads(shown.stdout)
+
+
+def test_the_ledger_tells_what_was_read_from_what_was_delivered(tmp_path: Path) -> None:
+    described = configuration()
+    away = {**described, "thingsboard": {**described["thingsboard"], "url": f"mqtt://127.0.0.1:{free_port()}"}}
+    process = PipelineProcess(tmp_path, away)
+    with process:
+        until(lambda: all(len(kept(process, f"m{n}")) >= 12 * 240 - 5 for n in range(3)))
+        assert process.stop() == [0]
+    code, shown = ledger(tmp_path)
+    assert code == 0
+    for account in shown["ledger"]:
+        assert (account["waiting"], account["delivered"]) == (account["read"], 0)
+        assert account["expected"] == account["read"] == len(kept(process, account["meter"]))
+    process = PipelineProcess(tmp_path, described)
+    with process:
+        until(lambda: all(not account["waiting"] for account in ledger(tmp_path)[1]["ledger"]))
+        assert process.stop() == [0]
+    _, shown = ledger(tmp_path)
+    assert len(shown["ledger"]) == 3
+    for account in shown["ledger"]:
+        assert account["delivered"] == account["read"] == account["expected"] == len(kept(process, account["meter"]))
+
+
 def test_lost_intervals_are_shown(tmp_path: Path) -> None:
     process = PipelineProcess(tmp_path, configuration(f"{CONNECT}&power_fail_period=7200&power_fail_length=300"))
 
@@ -113,10 +144,8 @@ def test_lost_intervals_are_shown(tmp_path: Path) -> None:
         until(lambda: any(event["event"] == "alert raised" and event.get("kind") == "gap-permanent" for event in process.events()))
         assert process.stop() == [0]
     assert set(lost()) == {20}
-    command = [sys.executable, "-m", "commands", "gaps", str(tmp_path / "pipeline.yaml"), "--meter", "m1", "--json"]
-    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "TB_TOKEN": "t"}
-    shown = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert shown.returncode == 2, shown.stderr
-    for gap in json.loads(shown.stdout)["gaps"]:
+    code, shown = ledger(tmp_path, "--meter", "m1")
+    assert code == 2
+    for gap in shown["gaps"]:
         assert (gap["meter"], gap["profile"], gap["intervals"], gap["state"]) == ("m1", "load", 20, "lost")
         assert gap["reason"] == "the meter answered 2 requests for them without these rows"
