@@ -20,7 +20,8 @@ from model.settings.meter import MeterSettings
 from model.timestamps import from_ms
 from simulator.meter.logical_device import LogicalDevice
 from simulator.meter.sim_url import parse_sim_url
-from tests.contract.pipeline_process import NODES, PipelineProcess, free_port, pipeline
+from tests.contract.pipeline_process import NODES, PipelineProcess, pipeline
+from tests.ports import free_port
 
 CONNECT = "sim://three-phase?capture_period=15&profile_entries=4000"
 DEADLINE = 60.0
