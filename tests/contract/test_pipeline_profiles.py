@@ -80,14 +80,16 @@ def assert_complete(process: PipelineProcess, meter: str) -> None:
     assert kept(process, meter, "average").keys() == rows.keys()
 
 
+def with_store(folder: Path) -> list[str]:
+    """A new recovery store, and the options that use it."""
+    (folder / "recovery").mkdir()
+    subprocess.run([sys.executable, "-m", "bytewax.recovery", str(folder / "recovery"), "1"], check=True)
+    return ["-r", "recovery", "-s", "1", "-b", "0"]
+
+
 @pytest.mark.parametrize("recovery", [True, False])
 def test_every_interval_is_kept_through_kills(tmp_path: Path, recovery: bool) -> None:
-    arguments: list[str] = []
-    if recovery:
-        (tmp_path / "recovery").mkdir()
-        subprocess.run([sys.executable, "-m", "bytewax.recovery", str(tmp_path / "recovery"), "1"], check=True)
-        arguments = ["-r", "recovery", "-s", "1", "-b", "0"]
-    process = PipelineProcess(tmp_path, configuration(), *arguments)
+    process = PipelineProcess(tmp_path, configuration(), *(with_store(tmp_path) if recovery else []))
     names = [f"m{n}" for n in range(3)]
     for least in (300, 1200):
         with process:
@@ -101,6 +103,29 @@ def test_every_interval_is_kept_through_kills(tmp_path: Path, recovery: bool) ->
         assert_complete(process, name)
     restored = [event for event in process.events() if event["event"] == "load profile goes on from what was kept"]
     assert restored or recovery  # a kill before the first snapshot leaves the archive only, also with a recovery store
+
+
+def test_a_meter_that_is_put_back_goes_on_where_it_was(tmp_path: Path) -> None:
+    """The archive is taken away meanwhile: only the store can tell what was read before."""
+    options = with_store(tmp_path)
+    whole = configuration()
+    fewer = {**whole, "meters": whole["meters"][:1]}
+    process = PipelineProcess(tmp_path, whole, *options)
+    with process:
+        until(lambda: all(len(kept(process, f"m{n}")) >= 12 * 240 - 5 for n in range(3)))
+        assert process.stop() == [0]
+    newest = max(kept(process, "m2"))
+    with PipelineProcess(tmp_path, fewer, *options) as process:
+        until(lambda: max(kept(process, "m0")) > newest)
+        assert process.stop() == [0]
+    assert max(kept(process, "m2")) == newest
+    for file in tmp_path.glob("state/archive.sqlite*"):
+        file.unlink()
+    with PipelineProcess(tmp_path, whole, *options) as process:
+        until(lambda: any(at > newest for at in kept(process, "m2")))
+        assert process.stop() == [0]
+    assert min(kept(process, "m2")) > newest - timedelta(minutes=20)
+    assert_complete(process, "m2")
 
 
 def ledger(folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
