@@ -5,9 +5,13 @@
 #   started   the flow starts with the configuration as it is now (called by the flow's own unit)
 #   changed   waits until nobody writes any more; exit code 0 when it is not what the flow started with, else 1
 #   apply     restarts what runs, when the configuration is still the one that was checked
-#   again     asks for another check when the configuration was edited since the last one
+#   again     leaves word for the path unit when the configuration was edited since the last check
+#
+# What it says goes to stderr.
 set -euo pipefail
 umask 077
+
+say() { echo "$*" >&2; }
 
 configuration=${CONFIGURATION:-/etc/dlms-thingsboard}
 memory=${MEMORY:-/run/dlms-thingsboard-edit}     # only root can write here
@@ -61,39 +65,40 @@ flow_units() {
 case ${1:-} in
   started) remember started "$(fingerprint)" ;;
   changed)
+    rm -f "$memory/again"
     now=$(settled)
     remember checked "$now"
     if [ "$now" = "$(remembered started)" ]; then
-      echo "the configuration is the one that the flow started with: nothing to do"
+      say "the configuration is the one that the flow started with: nothing to do"
       exit 1
     fi
-    echo "the configuration was edited; the flow goes on while it is checked"
+    say "the configuration was edited; the flow goes on while it is checked"
     ;;
   apply)
     if [ "$(fingerprint)" != "$(remembered checked)" ]; then
-      echo "the configuration was edited while it was checked: it is checked again first"
+      say "the configuration was edited while it was checked: it is checked again first"
       exit 0
     fi
     mapfile -t units < <(flow_units)
     if [ "${#units[@]}" = 0 ]; then
-      echo "no mistakes; the flow does not run, so nothing is restarted (systemctl start dlms-thingsboard)"
+      say "no mistakes; the flow does not run, so nothing is restarted (systemctl start dlms-thingsboard)"
       exit 0
     fi
-    echo "no mistakes; restarting ${units[*]}"
+    say "no mistakes; restarting ${units[*]}"
     systemctl restart "${units[@]}" || {
-      echo "the flow did not come up with the edited configuration; look at: journalctl -u ${units[0]} -n 50" >&2
+      say "the flow did not come up with the edited configuration; look at: journalctl -u ${units[0]} -n 50"
       exit 1
     }
     systemctl try-restart dlms-thingsboard-dashboard.service
     ;;
   again)
     if [ "$(fingerprint)" != "$(remembered checked)" ]; then
-      echo "the configuration was edited meanwhile"
-      systemctl start --no-block dlms-thingsboard-edit.service
+      say "the configuration was edited meanwhile"
+      touch "$memory/again"
     fi
     ;;
   *)
-    echo "usage: $0 started|changed|apply|again" >&2
+    say "usage: $0 started|changed|apply|again"
     exit 64
     ;;
 esac

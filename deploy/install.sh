@@ -86,6 +86,7 @@ configure() {
   local folder="$DESTDIR$SYSCONFDIR/dlms-thingsboard"
   mkdir -p "$folder"
   [ -d "$folder/secrets" ] || install -d -m 700 "$folder/secrets"
+  install -m 600 deploy/secrets-README "$folder/secrets/README" # an empty folder would be no folder for systemd
   [ -e "$folder/pipeline.yaml" ] || install -m 640 deploy/pipeline.yaml "$folder/pipeline.yaml"
   [ -e "$folder/environment" ] || install -m 600 deploy/environment "$folder/environment"
   chmod 750 "$folder"
