@@ -3,6 +3,7 @@
 # restarts nothing, and of several quick edits the last one counts.
 #
 #   started   the flow starts with the configuration as it is now (called by the flow's own unit)
+#   accept    the flow has begun (called by the flow's own unit, with MAINPID): keeps a copy of what it began with, for run_flow.sh
 #   changed   waits until nobody writes any more; exit code 0 when it is not what the flow started with, else 1
 #   apply     restarts what runs, when the configuration is still the one that was checked
 #   again     leaves word for the path unit when the configuration was edited since the last check
@@ -14,6 +15,7 @@ umask 077
 say() { echo "$*" >&2; }
 
 configuration=${CONFIGURATION:-/etc/dlms-thingsboard}
+accepted=${ACCEPTED:-/var/lib/dlms-thingsboard-accepted}
 memory=${MEMORY:-/run/dlms-thingsboard-edit}     # only root can write here
 quiet=${QUIET_SECONDS:-2}                        # so long nobody must have written
 patience=${PATIENCE_SECONDS:-60}
@@ -48,6 +50,20 @@ settled() {
   echo "$now"
 }
 
+# The configuration without secrets, whole or not at all.
+keep_copy() {
+  local new="$accepted.new" old="$accepted.old"
+  rm -rf "$new" "$old"
+  mkdir -m 750 "$new"
+  chown --reference="$configuration" "$new"
+  tar --create --directory "$configuration" --exclude ./secrets --exclude ./environment --exclude './.*' . | tar --extract --directory "$new"
+  if [ "$(fingerprint)" = "$(remembered started)" ]; then
+    [ ! -e "$accepted" ] || mv "$accepted" "$old"
+    mv "$new" "$accepted"
+  fi
+  rm -rf "$new" "$old"
+}
+
 # The units that run; where none does, those that failed. One that somebody stopped stays stopped.
 flow_units() {
   local unit running=() failed=()
@@ -64,6 +80,16 @@ flow_units() {
 
 case ${1:-} in
   started) remember started "$(fingerprint)" ;;
+  accept)
+    if tr '\0' '\n' <"/proc/$MAINPID/environ" | grep -qxF "PIPELINE=$accepted/pipeline.yaml"; then
+      remember started "the one that worked last"
+      touch "$memory/again" # the mistakes are told by the unit whose work that is
+    else
+      exec 9>"$memory/lock"
+      flock 9 # all processes of a cluster begin at once
+      keep_copy
+    fi
+    ;;
   changed)
     rm -f "$memory/again"
     now=$(settled)
@@ -98,7 +124,7 @@ case ${1:-} in
     fi
     ;;
   *)
-    say "usage: $0 started|changed|apply|again"
+    say "usage: $0 started|accept|changed|apply|again"
     exit 64
     ;;
 esac

@@ -24,7 +24,7 @@ if [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; then
 fi
 
 if [ "${PURGE:-}" = 1 ]; then
-  rm -rf "$DESTDIR$SYSCONFDIR/dlms-thingsboard" "$DESTDIR$STATEDIR"
+  rm -rf "$DESTDIR$SYSCONFDIR/dlms-thingsboard" "$DESTDIR$STATEDIR" "$DESTDIR$STATEDIR-accepted"
   if [ -z "$DESTDIR" ]; then
     if getent passwd dlms-thingsboard >/dev/null; then userdel dlms-thingsboard; fi
     if getent group dlms-thingsboard >/dev/null; then groupdel dlms-thingsboard; fi
