@@ -40,10 +40,10 @@ lock: $(VENV)/dev.stamp
 		--custom-compile-command "make lock" --extra dev --extra fuzz --constraint requirements-dev.lock --output-file requirements-fuzz.lock \
 		pyproject.toml
 
-# As a service under systemd; as root. DESTDIR, PREFIX, SYSCONFDIR, UNITDIR, SYSUSERSDIR and BINDIR are honoured (deploy/places.sh).
+# As a service under systemd; as root. DESTDIR, PREFIX, UNITDIR, SYSUSERSDIR and BINDIR are honoured (deploy/places.sh).
 # WHEELS=DIR installs the packages from a folder instead of the network; ENVIRONMENT=DIR uses one that exists. To fill a folder:
 #   python3 -m pip download --require-hashes --only-binary :all: --requirement requirements.lock --dest wheels
-export DESTDIR PREFIX SYSCONFDIR UNITDIR SYSUSERSDIR BINDIR PYTHON WHEELS ENVIRONMENT PURGE
+export DESTDIR PREFIX UNITDIR SYSUSERSDIR BINDIR PYTHON WHEELS ENVIRONMENT PURGE
 
 install:
 	@deploy/install.sh

@@ -59,7 +59,7 @@ copy_code() {
 }
 
 install_unit() {
-  sed -e "s|/opt/dlms-thingsboard|$PREFIX|g" -e "s|/etc/dlms-thingsboard|$SYSCONFDIR/dlms-thingsboard|g" "$1" >"$2.new"
+  sed -e "s|/opt/dlms-thingsboard|$PREFIX|g" "$1" >"$2.new"
   chmod 644 "$2.new"
   mv "$2.new" "$2"
 }

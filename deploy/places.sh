@@ -2,8 +2,8 @@
 # shellcheck shell=bash disable=SC2034
 DESTDIR=${DESTDIR:-}
 PREFIX=${PREFIX:-/opt/dlms-thingsboard}
-SYSCONFDIR=${SYSCONFDIR:-/etc}
-STATEDIR=/var/lib/dlms-thingsboard
+SYSCONFDIR=/etc # where systemd looks for ConfigurationDirectory=
+STATEDIR=/var/lib/dlms-thingsboard # StateDirectory=
 UNITDIR=${UNITDIR:-/usr/local/lib/systemd/system}
 SYSUSERSDIR=${SYSUSERSDIR:-/usr/local/lib/sysusers.d}
 BINDIR=${BINDIR:-/usr/local/bin}

@@ -16,7 +16,7 @@ fi
 for unit in "${UNITS[@]}"; do rm -rf "$DESTDIR$UNITDIR/$unit" "$DESTDIR$UNITDIR/$unit.d"; done
 rm -f "$DESTDIR$SYSUSERSDIR/dlms-thingsboard.conf" "$DESTDIR$BINDIR/dlms-thingsboard"
 rm -rf "$DESTDIR$PREFIX/releases" "$DESTDIR$PREFIX/current"
-rmdir --ignore-fail-on-non-empty "$DESTDIR$PREFIX" "$DESTDIR$UNITDIR" "$DESTDIR$SYSUSERSDIR" 2>/dev/null || true
+rmdir --ignore-fail-on-non-empty "$DESTDIR$PREFIX" "$DESTDIR$UNITDIR" "$DESTDIR${UNITDIR%/*}" "$DESTDIR$SYSUSERSDIR" 2>/dev/null || true
 rm -rf "${DESTDIR:-}/run/dlms-thingsboard-edit"
 if [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; then
   systemctl daemon-reload
