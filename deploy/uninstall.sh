@@ -26,7 +26,10 @@ fi
 if [ "${PURGE:-}" = 1 ]; then
   rm -rf "$DESTDIR$SYSCONFDIR/dlms-thingsboard" "$DESTDIR$STATEDIR" "$DESTDIR$STATEDIR-accepted"
   if [ -z "$DESTDIR" ]; then
-    if getent passwd dlms-thingsboard >/dev/null; then userdel dlms-thingsboard; fi
+    if getent passwd dlms-thingsboard >/dev/null; then
+      find /run/lock -maxdepth 1 -name 'dlms-thingsboard-*.lock' -user dlms-thingsboard -delete
+      userdel dlms-thingsboard
+    fi
     if getent group dlms-thingsboard >/dev/null; then groupdel dlms-thingsboard; fi
   fi
   echo "Uninstalled, with configuration and state."

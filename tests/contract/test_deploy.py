@@ -217,6 +217,17 @@ def test_paths_in_the_units_are_where_the_installer_puts_things() -> None:
     assert all("StateDirectory=dlms-thingsboard\n" in path.read_text() for path in SERVICES)
 
 
+def test_the_guide_names_only_units_and_files_that_there_are() -> None:
+    guide = (ROOT / "docs/production-guide.md").read_text()
+    for unit in set(re.findall(r"dlms-thingsboard(?:-\w+)?@?\.(?:service|path|timer|target)", guide)):
+        assert (DEPLOY / "systemd" / unit).exists(), unit
+    for name in set(re.findall(r"\bdeploy/[\w./-]*\w", guide)):
+        assert (ROOT / name).exists(), name
+    for variable in ("SNAPSHOT_INTERVAL", "BACKUP_INTERVAL", "PROCESSES"):
+        assert f"`{variable}`" in guide or f"{variable}=" in guide
+        assert f"${{{variable}:-" in (DEPLOY / "run_flow.sh").read_text()
+
+
 @pytest.mark.parametrize("script", sorted(DEPLOY.glob("*.sh")), ids=lambda path: path.name)
 def test_scripts_can_be_parsed(script: Path) -> None:
     shell = "sh" if script.read_text().startswith("#!/bin/sh") else "bash"
