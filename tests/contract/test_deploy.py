@@ -22,7 +22,9 @@ SERVICES = [path for path in UNITS if path.suffix == ".service"]
 EXPOSURE = 2.0
 """Of systemd-analyze security, 0 to 10; below is better."""
 
-needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed: apt-get install systemd")
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed: apt-get install systemd"
+)
 
 
 def make(target: str, destination: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -360,17 +362,17 @@ def test_renaming_a_new_file_over_the_old_one_is_an_edit(service: Service) -> No
     assert len(service.restarts) == 1
 
 
-def test_it_waits_until_the_editor_has_finished(service: Service) -> None:
+def test_of_quick_edits_the_last_one_counts_and_restarts_once(service: Service) -> None:
     changing = subprocess.Popen([str(DEPLOY / "configuration_edit.sh"), "changed"], env={**service.environment, "QUIET_SECONDS": "0.5"})
-    last = ""
     for number in range(10):
-        last = f"{GOOD}# {number}\n"
-        service.file.write_text(last)
-        time.sleep(0.05)  # an editor at work; the outcome does not depend on it
+        service.file.write_text(f"{GOOD}# {number}\n")
+        time.sleep(0.05)  # an editor at work
     assert changing.wait(timeout=30) == 0
-    assert service.file.read_text() == last
-    assert service.do("apply").returncode == 0
-    assert len(service.restarts) == 1
+    service.do("apply")
+    service.do("again")
+    if service.again.exists():  # a slow machine: the editor paused for longer than half a second
+        service.edited()
+    assert service.restarts == ["restart dlms-thingsboard.service"]
 
 
 def test_an_edit_while_the_last_one_is_checked_is_checked_again_before_anything_is_restarted(service: Service) -> None:
