@@ -103,10 +103,14 @@ introduce() {
   if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 }
 
+# All but the new one, the one before, and those that still run: a flow that was not restarted since.
 remove_old_releases() {
-  local kept_one=${1##*/} kept_two=$release folder
+  local before=${1##*/} folder
   for folder in "$root"/releases/*; do
-    case ${folder##*/} in "$kept_one" | "${kept_two##*/}") ;; *) rm -rf "$folder" ;; esac
+    case ${folder##*/} in
+      "$before" | "${release##*/}") ;;
+      *) { readlink /proc/[0-9]*/cwd 2>/dev/null || true; } | grep -xF "$(realpath "$folder")" >/dev/null || rm -rf "$folder" ;;
+    esac
   done
 }
 

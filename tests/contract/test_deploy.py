@@ -97,6 +97,20 @@ def test_installing_again_leaves_configuration_and_state_alone_and_keeps_one_rel
     assert changed == {"opt/dlms-thingsboard/current"}
 
 
+def test_a_release_that_still_runs_is_not_taken_from_under_the_flow(tmp_path: Path) -> None:
+    running = make_again(tmp_path).name
+    releases = tmp_path / "opt/dlms-thingsboard/releases"
+    with subprocess.Popen(["sleep", "60"], cwd=releases / running) as flow:
+        try:
+            make_again(tmp_path)
+            make_again(tmp_path)
+            assert (releases / running / "flows/main.py").exists()
+        finally:
+            flow.kill()
+    last, now = make_again(tmp_path), make_again(tmp_path)
+    assert {path.name for path in releases.iterdir()} == {last.name, now.name}
+
+
 def test_an_installation_that_fails_leaves_the_one_that_is_there(tmp_path: Path) -> None:
     make("install", tmp_path)
     before = tree(tmp_path)
@@ -217,6 +231,16 @@ def test_paths_in_the_units_are_where_the_installer_puts_things() -> None:
             assert expected.exists(), path
     assert places["STATEDIR"] == "/var/lib/dlms-thingsboard"
     assert all("StateDirectory=dlms-thingsboard\n" in path.read_text() for path in SERVICES)
+
+
+def test_word_of_an_edit_is_left_where_the_path_unit_looks() -> None:
+    (memory,) = re.findall(r"^memory=\$\{MEMORY:-(.*?)\}", (DEPLOY / "configuration_edit.sh").read_text(), re.MULTILINE)
+    assert settings(DEPLOY / "systemd/dlms-thingsboard-edit.path")["PathExists"] == [f"{memory}/again"]
+
+
+def test_what_worked_last_is_kept_where_the_flow_looks() -> None:
+    places = {re.findall(r"\$\{ACCEPTED:-(.*?)\}", (DEPLOY / name).read_text())[0] for name in ("configuration_edit.sh", "run_flow.sh")}
+    assert places == {"/var/lib/dlms-thingsboard-accepted"}
 
 
 def test_the_guide_names_only_units_and_files_that_there_are() -> None:
