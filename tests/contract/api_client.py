@@ -116,8 +116,8 @@ class Site:
         """A bit of everything in the archive, and two records in the outbox."""
         self.keep(*self.history())
         outbox = Outbox(self.state_dir / OUTBOX_NAME)
-        for ts, origin in ((1_000, "poll"), (2_000, "profile")):
-            read_at = to_ms(self.now) - ts
+        for ts, origin in ((1_000, "poll"), (to_ms(self.midnight()), "profile")):
+            read_at = to_ms(self.now) - 2_000
             outbox.append([Record("Good house", "good", Kind.TELEMETRY, ts, encode_record(ts, {"x": 1}), origin, 1, read_at, 1)])
         outbox.close()
 
