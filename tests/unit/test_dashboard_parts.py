@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.archive.survey import LatestCycle, LatestReport
@@ -174,6 +174,7 @@ def test_a_failure_is_told_and_tried_again() -> None:
     assert refreshed.get() == 3
 
 
+@settings(deadline=None)
 @given(st.one_of(st.integers(), st.decimals(allow_nan=False, allow_infinity=False), st.booleans(), st.text(st.characters(codec="utf-8"))))
 def test_every_value_comes_through_json_exactly(value: int | Decimal | bool | str) -> None:
     text = encode(ValueShown(key="k", value=value, unit=None, ts=T0))
