@@ -1,0 +1,119 @@
+// Starts the page: language, surroundings, the view that the address names, and the stream of news.
+
+import { onLoginWanted } from "./api.js";
+import { buildControls, buildTabs, markTab, showBanners, showNews, showVerdict } from "./chrome.js";
+import { setServerTime, serverNow, tick } from "./format.js";
+import { loadLanguage, t, translateDocument } from "./i18n.js";
+import { Live } from "./live.js";
+import { loginForm } from "./login.js";
+import { parseHash } from "./router.js";
+import { staleness, trustworthy } from "./staleness.js";
+import { setBelievable } from "./state.js";
+
+const VIEWS = {
+  flow: () => import("./views/flow.js"),
+  meters: () => import("./views/meters.js"),
+  meter: () => import("./views/meter.js"),
+  alarms: () => import("./views/alarms.js"),
+  session: () => import("./views/session.js"),
+  configuration: () => import("./views/configuration.js"),
+};
+
+const main = document.getElementById("main");
+let view = null;
+let overview = null;
+let believable = false;
+let opening = 0;
+let loggingIn = false;
+let first = true;
+
+const live = new Live({
+  overview: (news) => {
+    overview = news;
+    setServerTime(news.now);
+    refresh();
+    view?.update?.(overview);
+  },
+  alarm: () => view?.alarm?.(),
+  link: refresh,
+});
+
+/** Show what the latest news, or their absence, mean for everything on the page. */
+function refresh() {
+  const now = trustworthy(overview, live.connected);
+  const changed = now !== believable;
+  believable = now;
+  setBelievable(now);
+  document.documentElement.dataset.news = live.connected ? (overview && !now ? "stopped" : "live") : "lost";
+  showVerdict(overview, now);
+  showBanners(loggingIn ? [] : staleness(overview, live.connected, live.lastNews + serverNow() - Date.now(), serverNow()));
+  showNews(overview);
+  if (changed) view?.redraw?.();
+}
+
+async function show() {
+  const ticket = ++opening;
+  const route = parseHash(location.hash);
+  const name = route.view in VIEWS && route.view !== "meter" ? route.view : "flow";
+  const { open } = await VIEWS[name === "meters" && route.id ? "meter" : name]();
+  if (ticket !== opening || loggingIn) return;
+  view?.close?.();
+  view = open(route, overview);
+  main.replaceChildren(view.element);
+  markTab(name);
+  document.title = `${view.title} – dlms-thingsboard`;
+  if (!first) {
+    main.querySelector("h1")?.focus({ preventScroll: true });
+    scrollTo(0, 0);
+  }
+  first = false;
+  if (overview) view.update?.(overview);
+}
+
+function askForToken() {
+  if (loggingIn) return;
+  loggingIn = true;
+  opening += 1;
+  view?.close?.();
+  view = null;
+  live.close();
+  document.title = `${t("login.title")} – dlms-thingsboard`;
+  main.replaceChildren(
+    loginForm(() => {
+      loggingIn = false;
+      live.restart();
+      show();
+    }),
+  );
+  main.querySelector("input").focus();
+  refresh();
+}
+
+async function speak(language = null) {
+  await loadLanguage(language);
+  translateDocument();
+  buildTabs();
+  buildControls(async (chosen) => {
+    await speak(chosen);
+    if (loggingIn) {
+      loggingIn = false;
+      askForToken();
+    } else await show();
+    refresh();
+    document.getElementById("language").focus();
+  }, () => view?.theme?.());
+}
+
+document.querySelector(".skip-link").addEventListener("click", (event) => {
+  event.preventDefault(); // the hash is the route
+  (main.querySelector("h1") ?? main).focus();
+});
+addEventListener("hashchange", show);
+onLoginWanted(askForToken);
+await speak();
+live.start();
+await show();
+setInterval(() => {
+  tick();
+  refresh();
+}, 1_000);
