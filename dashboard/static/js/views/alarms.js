@@ -22,7 +22,7 @@ class AlarmsView {
       "div",
       { class: "view" },
       el("h1", { tabindex: "-1", text: this.title }),
-      el("div", { class: "toolbar" }, el("div", { class: "chips", role: "radiogroup", "aria-label": t("alarms.filter") }, [true, false].map((value) => el("label", { class: "chip" }, el("input", { type: "radio", name: "standing", class: "visually-hidden", checked: value === this.standing, on: { change: () => this.choose(value) } }), el("span", { text: t(value ? "alarms.standing" : "alarms.all") }))))),
+      el("div", { class: "toolbar" }, el("div", { class: "chips", role: "radiogroup", "aria-label": t("alarms.filter") }, [true, false].map((value) => el("label", { class: "chip" }, el("input", { type: "radio", name: "standing", class: "visually-hidden", checked: value === this.standing, on: { change: () => this.choose(value) } }), el("span", { text: t(value ? "alarms.standing" : "alarms.past") }))))),
       this.list,
     );
     this.feed = new Feed({ path: "/alarms", parameters: this.parameters(), every: 5, show: ({ alarms }) => this.show(alarms), fail: (error) => this.list.replaceChildren(errorBox(error, () => this.feed.load())) });
@@ -37,7 +37,7 @@ class AlarmsView {
   }
 
   parameters() {
-    return { standing: this.standing ? "true" : "", limit: String(SHOWN) };
+    return { standing: String(this.standing), limit: String(SHOWN) };
   }
 
   choose(standing) {

@@ -137,13 +137,13 @@ export class FlowDrawing {
     const labels = [];
     for (const { id, x, y, width, ports } of this.layout.nodes) {
       for (const port of ports) {
+        if (port !== "main") labels.push(svg("text", { class: "port-name", x: x + width - 9, y: y + portY(ports, port) + 3.5, "text-anchor": "end", translate: "no" }, port));
         if (!this.wires.some((wire) => wire.from === id && wire.port === port)) continue;
         const text = svg("text", { x: 5, y: 11 });
         const plate = svg("rect", { class: "plate", height: 15, rx: 4 });
         const element = svg("g", { class: "rate", transform: `translate(${x + width + 10} ${y + portY(ports, port) - 7.5})` }, plate, text);
         this.labels.set(JSON.stringify([id, port]), { element, text, plate, id, port });
         labels.push(element);
-        if (port !== "main") labels.push(svg("text", { class: "port-name", x: x + width - 9, y: y + portY(ports, port) + 3.5, "text-anchor": "end", translate: "no" }, port));
       }
     }
     return labels;

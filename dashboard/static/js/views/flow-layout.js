@@ -86,7 +86,7 @@ function makeCells(nodes, edges, layerOf) {
         byKey.set(key, right);
         cells.push(right);
       }
-      link(left, right, left.node ? start : 0, right.node ? -STATUS_HEIGHT / 2 : 0, port === "main" ? 2 : 1);
+      link(left, right, left.node ? start : 0, right.node ? -STATUS_HEIGHT / 2 : 0, port === "main" ? 3 : 1);
       left = right;
     }
   }
@@ -101,7 +101,7 @@ function portsOf(node, edges) {
 
 function link(left, right, leftOffset, rightOffset, weight) {
   if (left.right.some((wire) => wire.cell === right && wire.from === leftOffset)) return;
-  const straight = left.node ? (right.node ? 1 : 2) : right.node ? 2 : 6; // lanes are straight before anything else
+  const straight = left.node ? (right.node ? 4 : 0.3) : right.node ? 0.3 : 6; // lanes and main wires are straight first
   left.right.push({ cell: right, from: leftOffset, to: rightOffset, weight: weight * straight });
   right.left.push({ cell: left, from: rightOffset, to: leftOffset, weight: weight * straight });
 }

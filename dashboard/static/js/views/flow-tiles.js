@@ -2,7 +2,7 @@
 
 import { el, setText } from "../dom.js";
 import { ago, clock, duration, number, percent, rate, serverNow } from "../format.js";
-import { t, tOr } from "../i18n.js";
+import { hasText, t, tOr } from "../i18n.js";
 import { effective, stateShape } from "../state.js";
 
 const STATES = ["green", "yellow", "red", "unknown"];
@@ -34,7 +34,7 @@ export class Tiles {
     fill(tiles.outbox, number(outbox?.waiting ?? null), outboxDetail(outbox), outbox?.dead ? "yellow" : null);
     fill(tiles.gaps, number(gaps?.open ?? null), t("tile.gaps.detail", { lost: number(gaps?.lost ?? null) }), gaps?.open ? "yellow" : null);
     const standing = Object.values(alarms ?? {}).reduce((sum, count) => sum + count, 0);
-    fill(tiles.alarms, number(standing), Object.entries(alarms ?? {}).filter(([, count]) => count).map(([severity, count]) => `${number(count)} ${tOr(`severity.${severity}`, severity)}`).join(", ") || t("tile.alarms.none"), alarms?.critical ? "red" : standing ? "yellow" : "green");
+    fill(tiles.alarms, number(standing), Object.entries(alarms ?? {}).filter(([, count]) => count).map(bySeverity).join(", ") || t("tile.alarms.none"), alarms?.critical ? "red" : standing ? "yellow" : "green");
   }
 }
 
@@ -42,26 +42,31 @@ function tile(name, href) {
   const shape = el("span", { class: "tile-state" });
   const value = el("span", { class: "tile-value", text: "–" });
   const detail = el("span", { class: "tile-detail" });
-  const element = el("li", {}, el("a", { class: "tile", href, data: { tile: name } }, el("span", { class: "tile-name", text: t(`tile.${name}`) }), el("span", { class: "tile-main" }, shape, value), detail));
-  return { element, shape, value, detail };
+  const link = el("a", { class: "tile", href, data: { tile: name } }, el("span", { class: "tile-name", text: t(`tile.${name}`) }), el("span", { class: "tile-main" }, shape, value), detail);
+  return { element: el("li", {}, link), link, shape, value, detail };
 }
 
-function fill({ element, shape, value, detail }, text, explanation, state) {
+function fill({ link, shape, value, detail }, text, explanation, state) {
   setText(value, text);
   setText(detail, explanation);
   const shown = state ? effective(state) : "";
-  if (element.dataset.state === shown) return;
-  element.dataset.state = shown;
+  if (link.dataset.state === shown) return;
+  link.dataset.state = shown;
   shape.replaceChildren(...(shown ? [stateShape(shown), el("span", { class: "visually-hidden", text: `${t(`state.${shown}`)}: ` })] : []));
 }
 
-const meterCounts = (meters) => STATES.filter((state) => meters[state]).map((state) => `${number(meters[state])} ${t(`state.${state}`).toLowerCase()}`).join(", ") || t("tile.meters.none");
+const meterCounts = (meters) => STATES.filter((state) => meters[state]).map((state) => t(`count.${state}`, { n: number(meters[state]), count: meters[state] })).join(", ") || t("tile.meters.none");
 
 const worst = (meters) => (meters.red ? "red" : meters.yellow ? "yellow" : meters.green ? "green" : "unknown");
 
 const cyclesState = ({ cycles, ok, failed }) => (cycles === 0 ? "unknown" : ok === cycles ? "green" : failed === cycles ? "red" : "yellow");
 
 const publishedState = ({ cycles, cycles_published: published }) => (published / cycles >= 0.95 ? "green" : published / cycles >= 0.5 ? "yellow" : "red");
+
+function bySeverity([severity, count]) {
+  const key = `alarm-count.${severity}`;
+  return hasText(`${key}.other`) ? t(key, { n: number(count), count }) : `${number(count)} ${severity}`;
+}
 
 function outboxDetail(outbox) {
   if (!outbox) return t("outbox.none");

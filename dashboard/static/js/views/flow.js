@@ -11,7 +11,7 @@ import { FlowDrawing, kindOf } from "./flow-drawing.js";
 import { Tiles } from "./flow-tiles.js";
 
 const ZOOMS = [0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.15, 1.3, 1.5, 1.8];
-const LEAST_FIT = 0.62; // smaller cannot be read: scroll instead
+const LEAST_FIT = 0.78; // smaller cannot be read: scroll instead
 
 export function open(route) {
   return new FlowView(route);
@@ -84,6 +84,7 @@ class FlowView {
       this.stage.replaceChildren(this.drawing.element);
       this.applyZoom();
       this.drawing.select(this.selected);
+      this.stage.querySelector(".node.selected")?.scrollIntoView({ block: "nearest", inline: "center" });
     } else this.drawing.update(nodes);
     this.showDetails();
     this.showTable();

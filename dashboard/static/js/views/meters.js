@@ -19,16 +19,17 @@ const COLUMNS = [
 ];
 const SORTS = COLUMNS.filter((column) => column.sort).flatMap(({ sort }) => [sort, `-${sort}`]);
 const LIMITS = [25, 50, 100, 200];
-const VALUES_SHOWN = 4;
+const VALUES_SHOWN = 3;
 
 export function open(route, overview) {
   return new MetersView(route.parameters, overview);
 }
 
 class MetersView {
-  constructor({ search = "", state = "", sort = "id", offset = "0", limit = "50" }) {
+  constructor({ search = "", state = "", sort = "id", offset = "0", limit = "" }) {
+    this.usualLimit = matchMedia("(max-width: 700px)").matches ? 25 : 50;
     this.title = t("view.meters");
-    this.query = { search, state, sort: SORTS.includes(sort) ? sort : "id", offset: Math.max(0, Number.parseInt(offset, 10) || 0), limit: LIMITS.includes(Number(limit)) ? Number(limit) : 50 };
+    this.query = { search, state, sort: SORTS.includes(sort) ? sort : "id", offset: Math.max(0, Number.parseInt(offset, 10) || 0), limit: LIMITS.includes(Number(limit)) ? Number(limit) : this.usualLimit };
     this.body = el("tbody", { role: "rowgroup" });
     this.head = el("tr", { role: "row" });
     this.table = el("table", { class: "grid meters", role: "table", "aria-label": t("view.meters") }, el("thead", { role: "rowgroup" }, this.head), this.body);
@@ -77,7 +78,7 @@ class MetersView {
   ask(changes) {
     this.query = { ...this.query, offset: 0, ...changes };
     const { search, state, sort, offset, limit } = this.query;
-    replaceParameters({ search, state, sort: sort === "id" ? "" : sort, offset: offset || "", limit: limit === 50 ? "" : limit });
+    replaceParameters({ search, state, sort: sort === "id" ? "" : sort, offset: offset || "", limit: limit === this.usualLimit ? "" : limit });
     this.showHead();
     this.sort.value = sort;
     this.showFilters(this.counts);
@@ -98,7 +99,7 @@ class MetersView {
   }
 
   row() {
-    return el("tr", { role: "row" }, COLUMNS.map(({ name, number: numeric }, index) => el(index ? "td" : "th", { role: index ? "cell" : "rowheader", scope: index ? null : "row", class: numeric ? "number" : name, "data-column": t(`meters.column.${name}`) })));
+    return el("tr", { role: "row" }, COLUMNS.map(({ name, number: numeric }, index) => el(index ? "td" : "th", { role: index ? "cell" : "rowheader", scope: index ? null : "row", class: numeric ? `number col-${name}` : `col-${name}`, "data-column": t(`meters.column.${name}`) })));
   }
 
   fillRow(row, meter) {
@@ -116,6 +117,7 @@ class MetersView {
       [number(meter.gaps_open), meter.gaps_lost ? el("span", { class: "secondary", text: t("meters.lost", { n: number(meter.gaps_lost) }) }) : null],
       [meter.last_error ? el("span", { class: "error-text", title: meter.last_error, translate: "no", lang: "en", text: meter.last_error }) : "–"],
     ];
+    row.lastChild.toggleAttribute("data-empty", !meter.last_error);
     cells.forEach((content, index) => row.children[index].replaceChildren(...content.filter((part) => part !== null)));
   }
 
@@ -124,7 +126,7 @@ class MetersView {
     if (!this.head.firstChild) {
       this.head.append(
         ...COLUMNS.map(({ name, sort, number: numeric }) =>
-          el("th", { role: "columnheader", scope: "col", class: numeric ? "number" : name, data: { sort: sort ?? "" } }, sort ? el("button", { type: "button", class: "sort", on: { click: () => this.sortBy(sort) } }, el("span", { text: t(`meters.column.${name}`) }), el("span", { class: "sort-mark", "aria-hidden": "true" })) : t(`meters.column.${name}`)),
+          el("th", { role: "columnheader", scope: "col", class: numeric ? `number col-${name}` : `col-${name}`, data: { sort: sort ?? "" } }, sort ? el("button", { type: "button", class: "sort", on: { click: () => this.sortBy(sort) } }, el("span", { text: t(`meters.column.${name}`) }), el("span", { class: "sort-mark", "aria-hidden": "true" })) : t(`meters.column.${name}`)),
         ),
       );
     }

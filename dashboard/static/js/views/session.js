@@ -82,7 +82,13 @@ function causes(byCause) {
   const ordered = Object.entries(byCause).sort((a, b) => b[1] - a[1]);
   if (!ordered.length) return "";
   const most = ordered[0][1];
-  return el("ul", { class: "causes" }, ordered.map(([cause, count]) => el("li", {}, el("span", { text: tOr(`ending.${cause}`, cause) }), el("meter", { min: 0, max: most, value: count, "aria-hidden": "true" }), el("span", { class: "number", text: t("session.times", { n: number(count), count }) }))));
+  return el("ul", { class: "causes" }, ordered.map(([cause, count]) => el("li", {}, el("span", { text: tOr(`ending.${cause}`, cause) }), bar(count / most), el("span", { class: "number", text: t("session.times", { n: number(count), count }) }))));
+}
+
+function bar(part) {
+  const filled = el("span", { class: "bar-filled" });
+  filled.style.width = `${100 * part}%`;
+  return el("span", { class: "bar-track", "aria-hidden": "true" }, filled);
 }
 
 function endTable(ends) {
