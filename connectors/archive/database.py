@@ -40,19 +40,39 @@ def open_writer(path: Path) -> sqlite3.Connection:
 def open_reader(path: Path) -> sqlite3.Connection:
     """Open an existing archive for reading only; it can do the writer no harm.
 
+    One that nobody has open, in a directory this user may not write, is read as a file that does not change: SQLite could not make
+    its companions there. Whoever keeps such a connection opens another one when a -wal file appears. Threads may share the
+    connection, one at a time.
+
     :raises StorageError: there is no archive, or it cannot be read.
     """
     if not path.exists():
         raise StorageError(f"{path}: there is no archive", "check state_dir, and that the pipeline has an archive-out node and has run")
     try:
-        database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+        return _read_only(path, "mode=ro")
     except sqlite3.Error as error:
+        if isinstance(error, sqlite3.OperationalError) and not has_wal(path):
+            try:
+                return _read_only(path, "mode=ro&immutable=1")
+            except sqlite3.Error:
+                pass  # the first reason tells more
         raise _unusable(path, error) from error
+
+
+def has_wal(path: Path) -> bool:
+    """Whether a writer has the archive open, or left without closing it."""
+    return path.with_name(path.name + "-wal").exists()
+
+
+def _read_only(path: Path, options: str) -> sqlite3.Connection:
+    uri = f"{path.resolve().as_uri()}?{options}"
+    database = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
+        database.execute("PRAGMA query_only = 1")
         database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.Error as error:
+    except BaseException:
         database.close()
-        raise _unusable(path, error) from error
+        raise
     return database
 
 

@@ -92,6 +92,49 @@ GAPS = (
     'SELECT meter, profile, start, "end", intervals, state, since, at, reason, open_total, lost_total, read_total FROM gaps'
     " WHERE state <> 'closed' AND (:meter IS NULL OR meter = :meter) ORDER BY meter, profile, start"
 )
+LATEST_REPORTS = (
+    f"WITH RECURSIVE {_each_meter('reports')}"
+    ' SELECT meter, start, "end", cycles, ok, partial, failed, last_good, read_p50, read_p95, last_error, gaps_open'
+    ' FROM each_meter JOIN reports ON meter = m AND start = (SELECT max(start) FROM reports WHERE meter = m) ORDER BY meter, "end"'
+)
+NEWEST_REPORTS = f"SELECT {_REPORT_COLUMNS} FROM reports WHERE meter = ? ORDER BY start DESC LIMIT ?"
+LATEST_CYCLES = (
+    f"WITH RECURSIVE {_each_meter('cycles')} SELECT meter, started, due, duration, outcome"
+    " FROM each_meter JOIN cycles ON meter = m AND started = (SELECT max(started) FROM cycles WHERE meter = m) ORDER BY meter"
+)
+GAP_TOTALS = (
+    "SELECT meter, sum(CASE state WHEN 'open' THEN intervals ELSE 0 END), sum(CASE state WHEN 'lost' THEN intervals ELSE 0 END)"
+    " FROM gaps GROUP BY meter"
+)
+GAP_LEDGER = (
+    "SELECT meter, profile, read_total, open_total, lost_total, max(at) FROM gaps"
+    " WHERE (:meter IS NULL OR meter = :meter) GROUP BY meter, profile LIMIT :limit"
+)
+NEWEST_ERRORS = "SELECT started, key, kind, detail, remedy FROM errors WHERE meter = ? ORDER BY started DESC, place LIMIT ?"
+ERROR_KINDS = (
+    f"WITH RECURSIVE {_each_meter('errors')} SELECT kind, count(*) FROM each_meter JOIN errors ON meter = m"
+    " WHERE started >= :start AND started < :end GROUP BY kind"
+)
+KEYS = f"WITH RECURSIVE {_each_key('readings')} SELECT k FROM each_key WHERE k IS NOT NULL"
+REJECTED_KEYS = f"WITH RECURSIVE {_each_key('rejections')} SELECT k FROM each_key WHERE k IS NOT NULL"
+NEWEST_REJECTIONS = f"SELECT {_READING_COLUMNS}, rule, reason FROM rejections WHERE meter = ? AND key = ? ORDER BY ts DESC, rule LIMIT ?"
+NEWEST_ALERTS = (
+    f"SELECT {_ALERT_COLUMNS}, (SELECT min(ts) FROM alerts AS c WHERE c.subject = a.subject AND c.kind = a.kind AND c.ts >= a.ts"
+    " AND c.raised = 0) FROM alerts AS a WHERE raised = 1 ORDER BY ts DESC LIMIT ?"
+)
+ORIGINS = "SELECT ts, origin FROM readings WHERE meter = ? AND key = ? ORDER BY ts DESC LIMIT ?"
+INTERVALS_PER_DAY = (
+    "SELECT ts / 86400000, count(*), min(ts), max(ts) FROM readings WHERE meter = ? AND key = ? AND ts >= ? AND origin = 'profile'"
+    " GROUP BY ts / 86400000"
+)
+INTERVALS = "SELECT count(*), min(ts), max(ts) FROM readings WHERE meter = ? AND key = ? AND origin = 'profile'"
+POINTS = "SELECT ts, number, unit FROM readings WHERE meter = ? AND key = ? AND ts >= ? AND ts < ? ORDER BY ts LIMIT ?"
+_OF_SPAN = "FROM readings WHERE meter = :meter AND key = :key AND ts >= :start AND ts < :end"
+EXTREMES = (
+    f"SELECT (ts - :start) / :width, ts, min(number) {_OF_SPAN} AND number IS NOT NULL GROUP BY 1"
+    f" UNION ALL SELECT (ts - :start) / :width, ts, max(number) {_OF_SPAN} AND number IS NOT NULL GROUP BY 1"
+)
+SPAN = f"SELECT (SELECT min(ts) {_OF_SPAN}), (SELECT max(ts) {_OF_SPAN})"
 NEWEST_OF_PROFILE = "SELECT ts FROM readings WHERE meter = ? AND key = ? AND origin = 'profile' ORDER BY ts DESC LIMIT 1"
 CYCLE_TOTALS = (
     f"WITH RECURSIVE {_each_meter('cycles')} SELECT outcome, count(*) FROM each_meter JOIN cycles ON meter = m"

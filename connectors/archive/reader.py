@@ -110,15 +110,15 @@ class ArchiveReader:
         """Readings of a meter by their `ts`, of one key or of all; the oldest `limit` of them."""
         sql = queries.READINGS if key is None else queries.READINGS_OF_KEY
         values = {"meter": meter, "key": key, "start": to_ms(start), "end": to_ms(end), "limit": limit}
-        return [_reading(row) for row in self._rows(sql, values)]
+        return [reading_of(row) for row in self._rows(sql, values)]
 
     def latest(self) -> list[Reading]:
         """The newest reading of every key of every meter, by meter and key."""
-        return [_reading(row) for row in self._rows(queries.LATEST)]
+        return [reading_of(row) for row in self._rows(queries.LATEST)]
 
     def latest_of(self, meter: str) -> list[Reading]:
         """The newest reading of every key of one meter, by key."""
-        return [_reading(row) for row in self._rows(queries.LATEST_OF_METER, {"meter": meter})]
+        return [reading_of(row) for row in self._rows(queries.LATEST_OF_METER, {"meter": meter})]
 
     def cycles(self, meter: str, start: datetime, end: datetime, *, limit: int = DEFAULT_LIMIT) -> list[ArchivedCycle]:
         """Cycles of a meter by their start, with their errors; the oldest `limit` of them."""
@@ -135,23 +135,23 @@ class ArchiveReader:
     def rejections(self, meter: str, start: datetime, end: datetime, *, limit: int = DEFAULT_LIMIT) -> list[Rejection]:
         """Rejected readings of a meter by their `ts`; the oldest `limit` of them."""
         rows = self._rows(queries.REJECTIONS, {"meter": meter, "start": to_ms(start), "end": to_ms(end), "limit": limit})
-        return [Rejection(_reading(row[:8]), rule=row[8], reason=row[9]) for row in rows]
+        return [Rejection(reading_of(row[:8]), rule=row[8], reason=row[9]) for row in rows]
 
     def reports(self, meter: str, start: datetime, end: datetime, *, limit: int = DEFAULT_LIMIT) -> list[ArchivedReport]:
         """Health reports of a meter, or of all together (FLEET), by the start of their window; the oldest `limit` of them."""
-        return [_report(row) for row in self._rows(queries.REPORTS, (meter, to_ms(start), to_ms(end), limit))]
+        return [report_of(row) for row in self._rows(queries.REPORTS, (meter, to_ms(start), to_ms(end), limit))]
 
     def latest_report(self, meter: str) -> ArchivedReport | None:
         """The newest health report of a meter or of the FLEET; None if there is none."""
-        return next((_report(row) for row in self._rows(queries.LATEST_REPORT, (meter,))), None)
+        return next((report_of(row) for row in self._rows(queries.LATEST_REPORT, (meter,))), None)
 
     def alerts(self, start: datetime, end: datetime, *, limit: int = DEFAULT_LIMIT) -> list[Alert]:
         """Alerts raised and cleared, of all subjects; the oldest `limit` of them."""
-        return [_alert(row) for row in self._rows(queries.ALERTS, (to_ms(start), to_ms(end), limit))]
+        return [alert_of(row) for row in self._rows(queries.ALERTS, (to_ms(start), to_ms(end), limit))]
 
     def standing_alerts(self) -> list[Alert]:
         """Alerts that were raised and not cleared since, the oldest first."""
-        return [_alert(row) for row in self._rows(queries.STANDING_ALERTS)]
+        return [alert_of(row) for row in self._rows(queries.STANDING_ALERTS)]
 
     def gaps(self, meter: str | None = None) -> list[Gap]:
         """Missing intervals of load profiles, open and lost, of one meter or of all, by meter, profile and start."""
@@ -180,7 +180,8 @@ class ArchiveReader:
         return int(next(self._rows(sql, values))[0] or 0)
 
 
-def _reading(row: tuple[Any, ...]) -> Reading:
+def reading_of(row: tuple[Any, ...]) -> Reading:
+    """The reading in a row of `queries`' reading columns."""
     meter, key, ts, text, type_name, unit, origin, read_at = row
     return Reading(meter, key, restore_value(type_name, text), unit, from_ms(ts), Origin(origin), from_ms(read_at))
 
@@ -207,7 +208,8 @@ def _cycle(row: tuple[Any, ...], errors: tuple[ReadError, ...], violations: tupl
     )
 
 
-def _report(row: tuple[Any, ...]) -> ArchivedReport:
+def report_of(row: tuple[Any, ...]) -> ArchivedReport:
+    """The report in a row of `queries`' report columns."""
     *row_before, gaps_open, gaps_lost, gap_since, gap_reason = row
     meter, start, end, *numbers, read_p50, read_p95, last_good, clock_offset, last_error, violations, counter = row_before
     counts: dict[str, Any] = dict(zip(queries.REPORT_COUNTS, numbers, strict=True))
@@ -230,6 +232,7 @@ def _report(row: tuple[Any, ...]) -> ArchivedReport:
     return ArchivedReport(report, read_p50, read_p95)
 
 
-def _alert(row: tuple[Any, ...]) -> Alert:
+def alert_of(row: tuple[Any, ...]) -> Alert:
+    """The alert in a row of `queries`' alert columns."""
     kind, subject, severity, raised, ts, evidence, remedy = row
     return Alert(kind, subject, Severity(severity), bool(raised), from_ms(ts), evidence, remedy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +26,7 @@ class OutboxState:
     :arg acknowledged: when the latest acknowledgement arrived; None where none is kept.
     :arg alert: the latest alert of the session, raised or cleared.
     :arg writable: whether this user may write the file and its directory.
+    :arg exact: whether `waiting` was counted; else it is an upper bound, and `oldest` that of the first records.
     """
 
     waiting: int
@@ -33,15 +35,24 @@ class OutboxState:
     acknowledged: datetime | None
     alert: Alert | None
     writable: bool
+    exact: bool = True
 
 
-def look_into(path: Path) -> OutboxState:
+_STEPS = 20_000
+"""Instructions of SQLite's virtual machine between two looks at the clock."""
+
+_FIRST = 1_000
+"""Records that tell how old the oldest is, where there are too many to look at all of them: most wait in the order they came."""
+
+
+def look_into(path: Path, patience: float | None = None) -> OutboxState:
     """The state of the outbox file at `path`, which must exist.
 
+    :arg patience: seconds that counting may take; a long outage leaves millions of records. As long as need be where left out.
     :raises StorageError: when it cannot be read.
     """
     with storage_errors(path), closing(open_reader(path)) as database:
-        waiting, oldest = database.execute("SELECT count(*), min(read_at) FROM records").fetchone()
+        waiting, oldest, exact = _waiting(database, patience)
         (dead,) = database.execute("SELECT count(*) FROM dead_letter").fetchone()
         (acknowledged,) = database.execute("SELECT max(acknowledged) FROM receipts").fetchone()
         alert = _latest_alert(database)
@@ -52,7 +63,42 @@ def look_into(path: Path) -> OutboxState:
         acknowledged=None if acknowledged is None else from_ms(acknowledged),
         alert=alert,
         writable=os.access(path, os.W_OK) and os.access(path.parent, os.W_OK),
+        exact=exact,
     )
+
+
+def _waiting(database: sqlite3.Connection, patience: float | None) -> tuple[int, int | None, bool]:
+    """How many records wait, when the oldest was read, and whether both are exact."""
+    if patience is not None:
+        end = time.monotonic() + patience
+        database.set_progress_handler(lambda: int(time.monotonic() > end), _STEPS)
+    try:
+        return (*database.execute("SELECT count(*), min(read_at) FROM records").fetchone(), True)
+    except sqlite3.OperationalError as error:
+        if "interrupted" not in str(error):
+            raise
+    finally:
+        database.set_progress_handler(None, 0)
+    (bound,) = database.execute("SELECT max(id) - min(id) + 1 FROM records").fetchone()
+    (oldest,) = database.execute("SELECT min(read_at) FROM (SELECT read_at FROM records ORDER BY id LIMIT ?)", (_FIRST,)).fetchone()
+    return bound or 0, oldest, False
+
+
+def profile_records(path: Path, meter: str, patience: float) -> int | None:
+    """Load profile records of one meter that wait; None where that could not be counted in `patience` seconds.
+
+    :raises StorageError: when the file cannot be read.
+    """
+    with storage_errors(path), closing(open_reader(path)) as database:
+        end = time.monotonic() + patience
+        database.set_progress_handler(lambda: int(time.monotonic() > end), _STEPS)
+        try:
+            (count,) = database.execute("SELECT count(*) FROM records WHERE meter = ? AND origin = 'profile'", (meter,)).fetchone()
+        except sqlite3.OperationalError as error:
+            if "interrupted" not in str(error):
+                raise
+            return None
+    return int(count)
 
 
 def standing_alert(path: Path) -> Alert | None:

@@ -1,0 +1,263 @@
+"""The answers about the installation as a whole: verdict, readiness, everything at a glance, the flow as a graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from connectors.archive.reader import ArchivedReport
+from dashboard.answers import (
+    Alarm,
+    Alarms,
+    Configuration,
+    FindingShown,
+    FlowGraph,
+    FlowShown,
+    GapCounts,
+    Health,
+    MeterState,
+    NodeShown,
+    OutboxShown,
+    Overview,
+    Owner,
+    ProcessShown,
+    Rate,
+    Ready,
+    SessionEndShown,
+    SessionShown,
+    Window,
+)
+from dashboard.configuration import ConfiguredNode
+from dashboard.fleet import Fleet
+from dashboard.installation import THINGSBOARD_OUT, Installation
+from dashboard.node_rates import NodeCount
+from dashboard.verdict import Found, grade, not_ready
+from model.status import KEPT_ENDS, ProcessStatus, SessionStatus, read_session_ends
+
+POLLING = "dlms-in"
+
+
+def health(installation: Installation) -> Health:
+    """The verdict and its findings."""
+    found = installation.findings()
+    return Health(verdict=grade(found).value, findings=[_finding(finding) for finding in found])
+
+
+def ready(installation: Installation) -> Ready:
+    """Whether meters are being read and the session is up."""
+    reasons = not_ready(installation.facts())
+    return Ready(ready=not reasons, reasons=reasons)
+
+
+def overview(installation: Installation) -> Overview:
+    """Everything at a glance."""
+    found = installation.findings()
+    archive, outbox = installation.archive_glance.get(), installation.outbox.get().state
+    running = installation.running()
+    gaps_open, gaps_lost = archive.fleet.gaps()
+    return Overview(
+        now=installation.now(),
+        verdict=grade(found).value,
+        findings=len(found),
+        flow=_flow(running),
+        meters=archive.fleet.counts(),
+        window=None if archive.report is None else _window(archive.report),
+        rate=Rate(readings_per_second=_readings_per_second(installation, running, archive.report)),
+        session=_session(installation, running),
+        outbox=None
+        if outbox is None
+        else OutboxShown(
+            waiting=outbox.waiting, exact=outbox.exact, oldest=outbox.oldest, dead=outbox.dead, acknowledged=outbox.acknowledged
+        ),
+        gaps=GapCounts(open=gaps_open, lost=gaps_lost),
+        alarms={"critical": 0, "warning": 0, **Counter(alert.severity.value for alert in installation.standing())},
+    )
+
+
+def graph(installation: Installation) -> FlowGraph:
+    """The flow as nodes and wires, with what comes out of each."""
+    running = installation.running()
+    counts = installation.rates.counts() if running else {}
+    session = _owned(running)
+    fleet = installation.archive_glance.get().fleet
+    nodes = []
+    for node in installation.configured.nodes:
+        count = counts.get(node.id)
+        state, reason = _node_state(node, count, running, session, fleet)
+        nodes.append(
+            NodeShown(
+                id=node.id,
+                type=node.type,
+                summary=node.summary,
+                inputs=list(node.inputs),
+                outputs=list(node.outputs),
+                emitted={} if count is None else dict(count.emitted),
+                rate={} if count is None else dict(count.rate),
+                state=state,
+                reason=reason,
+                last=None if count is None else count.last,
+            )
+        )
+    return FlowGraph(running=bool(running), nodes=nodes)
+
+
+def alarms(installation: Installation, standing: bool | None, limit: int) -> Alarms:
+    """Alarms, newest first: all, those that stand, or those that are over."""
+    stand = [
+        Alarm(
+            kind=alert.kind,
+            subject=alert.subject,
+            severity=alert.severity.value,
+            raised=True,
+            at=alert.ts,
+            cleared_at=None,
+            evidence=alert.evidence,
+            remedy=alert.remedy,
+        )
+        for alert in installation.standing()
+    ]
+    if standing:
+        return Alarms(alarms=stand[:limit])
+    known = {(alarm.kind, alarm.subject, alarm.at) for alarm in stand}
+    over = [
+        Alarm(
+            kind=raised.alert.kind,
+            subject=raised.alert.subject,
+            severity=raised.alert.severity.value,
+            raised=False,
+            at=raised.alert.ts,
+            cleared_at=raised.cleared,
+            evidence=raised.alert.evidence,
+            remedy=raised.alert.remedy,
+        )
+        for raised in installation.archive_glance.get().alarms
+        if (raised.alert.kind, raised.alert.subject, raised.alert.ts) not in known
+    ]
+    found = over if standing is False else sorted([*stand, *over], key=lambda alarm: alarm.at, reverse=True)
+    return Alarms(alarms=found[:limit])
+
+
+def configuration(installation: Installation) -> Configuration:
+    """The configuration file with its secrets masked."""
+    configured = installation.configured
+    return Configuration(file=str(configured.file), text=configured.text)
+
+
+def _finding(found: Found) -> FindingShown:
+    severity = "critical" if found.severity.value == "critical" else "minor"
+    return FindingShown(severity=severity, subject=found.subject, what=found.what, remedy=found.remedy)
+
+
+def _flow(running: Sequence[ProcessStatus]) -> FlowShown:
+    return FlowShown(
+        running=bool(running),
+        started=min((process.started for process in running), default=None),
+        processes=[
+            ProcessShown(process=process.process, pid=process.pid, host=process.host, written=process.written) for process in running
+        ],
+    )
+
+
+def _window(archived: ArchivedReport) -> Window:
+    report = archived.report
+    return Window(
+        start=report.start,
+        end=report.end,
+        cycles=report.cycles,
+        ok=report.ok,
+        partial=report.partial,
+        failed=report.failed,
+        cycles_published=report.cycles_published,
+        published=report.published,
+        rejected=report.rejected,
+    )
+
+
+def _readings_per_second(installation: Installation, running: Sequence[ProcessStatus], archived: ArchivedReport | None) -> float:
+    """What comes out of the nodes that make readings of something else, now; else what the newest window says."""
+    if not running:
+        return 0.0
+    counts = installation.rates.counts()
+    nodes = {node.id: node for node in installation.configured.nodes}
+    makers = [node for node in nodes.values() if node.gives_readings and not any(_gives_readings(nodes, wire) for wire in node.inputs)]
+    rates = [counts[node.id].rate.get("main", 0.0) for node in makers if node.id in counts]
+    if rates:
+        return round(sum(rates), 3)
+    if archived is None:
+        return 0.0
+    report = archived.report
+    seconds = (report.end - report.start).total_seconds()
+    return round(report.readings / seconds, 3) if seconds > 0 else 0.0
+
+
+def _gives_readings(nodes: Mapping[str, ConfiguredNode], wire: str) -> bool:
+    node = nodes.get(wire)
+    return node is not None and node.gives_readings
+
+
+def _owned(running: Sequence[ProcessStatus]) -> tuple[ProcessStatus, SessionStatus] | None:
+    return next(((process, process.session) for process in running if process.session is not None), None)
+
+
+def _session(installation: Installation, running: Sequence[ProcessStatus]) -> SessionShown | None:
+    """The session of the flow that runs; of one that runs no more the last one, closed: why it ended is what one wants to know then."""
+    owned = _owned(running)
+    if owned is None and not running:
+        owned = _owned(sorted(installation.status.get().processes, key=lambda process: process.written, reverse=True))
+    if owned is None:
+        return None
+    process, session = owned
+    ends = (
+        session.ends if len(session.ends) >= KEPT_ENDS else read_session_ends(installation.configured.state_dir, KEPT_ENDS) or session.ends
+    )
+    return SessionShown(
+        server=session.server,
+        client_id=session.client_id,
+        protocol=session.protocol,
+        state=session.state if running else "closed",
+        since=session.since if running else (process.ended or process.written),
+        sent=session.sent,
+        acknowledged=session.acknowledged,
+        ends=[SessionEndShown(at=end.at, cause=end.cause, code=end.code, detail=end.detail, lasted=end.lasted) for end in ends],
+        ends_by_cause=dict(session.ends_by_cause),
+        owner=Owner(pid=process.pid, host=process.host, process=process.process),
+    )
+
+
+def _node_state(
+    node: ConfiguredNode,
+    count: NodeCount | None,
+    running: Sequence[ProcessStatus],
+    session: tuple[ProcessStatus, SessionStatus] | None,
+    fleet: Fleet,
+) -> tuple[MeterState, str]:
+    """The dot of a node, and why."""
+    if not running:
+        return "unknown", "the flow does not run"
+    if count is None:
+        return "unknown", "the running flow says nothing of this node: it was started with another configuration"
+    if node.type == THINGSBOARD_OUT:
+        if session is None:
+            return "yellow", "no process owns the session yet"
+        state = session[1].state
+        return ("green", "the session is up") if state == "up" else ("red", f"the session is {state}")
+    if node.type == POLLING:
+        return _meters_state(fleet)
+    lately = {port: rate for port, rate in count.rate.items() if rate > 0}
+    if lately.get("rejected"):
+        return "yellow", f"{lately['rejected']:g} rejected per second"
+    if node.outputs and not any(count.emitted.values()):
+        return "unknown", "nothing came out of it yet"
+    return "green", "working"
+
+
+def _meters_state(fleet: Fleet) -> tuple[MeterState, str]:
+    counts = fleet.counts()
+    judged = counts.green + counts.yellow + counts.red
+    if not judged:
+        return "unknown", "no window is complete yet"
+    if counts.red == judged:
+        return "red", "no meter can be read"
+    if counts.red or counts.yellow:
+        return "yellow", f"{counts.red} meters cannot be read, {counts.yellow} only partly"
+    return "green", "all meters are read"

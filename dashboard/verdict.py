@@ -1,0 +1,247 @@
+"""Whether all is well: one verdict for the page, for scripts and for `commands health`, and what led to it.
+
+`judge` is pure: it is given what was found and says what is wrong and what to do. Who gathers the facts may know less than all of
+them; what is None is not judged. Imports `model` and `connectors` only, so that any tool can use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+
+from connectors.thingsboard.outbox_state import OutboxState
+from model.errors import Problem
+from model.messages import FLEET, Alert, HealthReport, Severity
+from model.percent import percent_text
+from model.status import ProcessStatus, StatusFiles
+
+PUBLISH_MINOR, PUBLISH_CRITICAL = 0.95, 0.5
+"""Cycles acknowledged over cycles that gave readings, below which something is wrong."""
+
+FEWEST_CYCLES = 5
+"""Cycles that a window needs so that its ratio tells something."""
+
+OUTBOX_MINOR, OUTBOX_CRITICAL = timedelta(minutes=5), timedelta(hours=1)
+"""How long the oldest record may wait."""
+
+SETTLING = timedelta(seconds=30)
+"""How long the session may be down before it matters: connecting again after a server's restart is no fault."""
+
+SHOWN = 5
+"""Names listed in one sentence."""
+
+
+class Grade(str, Enum):
+    """How bad it is; also the verdict over everything."""
+
+    HEALTHY = "healthy"
+    MINOR = "minor"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One thing that is not as it should be: how bad, about what, what was seen, and what to do."""
+
+    severity: Grade
+    subject: str
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of an installation at `now`. None means unknown, and is not judged.
+
+    :arg delivers: whether the pipeline delivers to ThingsBoard at all.
+    :arg fleet: the newest report of all meters together.
+    :arg unreachable: meters without a good cycle in their newest window. :arg meters: how many there are.
+    :arg gaps_open: load profile intervals that are asked for again; `gaps_lost` those that are lost for good.
+    :arg unusable: files that cannot be read: subject, what, remedy.
+    """
+
+    now: datetime
+    status: StatusFiles
+    delivers: bool = True
+    problems: Sequence[Problem] = ()
+    fleet: HealthReport | None = None
+    unreachable: Sequence[str] = ()
+    meters: int = 0
+    gaps_open: int = 0
+    gaps_lost: int = 0
+    outbox: OutboxState | None = None
+    standing: Sequence[Alert] = ()
+    unusable: Sequence[tuple[str, str, str]] = field(default=())
+
+    @property
+    def running(self) -> list[ProcessStatus]:
+        """The processes of the flow that run."""
+        return [process for process in self.status.processes if process.is_running(self.now)]
+
+
+def judge(facts: Facts) -> list[Found]:
+    """Everything that is wrong, the worst first; nothing in a healthy installation."""
+    found = [
+        *_configuration(facts),
+        *_flow(facts),
+        *_session(facts),
+        *_unusable(facts),
+        *_reachability(facts),
+        *_publishing(facts),
+        *_gaps(facts),
+        *_outbox(facts),
+        *_alerts(facts),
+    ]
+    return sorted(found, key=lambda finding: finding.severity is not Grade.CRITICAL)
+
+
+def grade(found: Iterable[Found]) -> Grade:
+    """The verdict over findings: that of the worst."""
+    severities = {finding.severity for finding in found}
+    return next((severity for severity in (Grade.CRITICAL, Grade.MINOR) if severity in severities), Grade.HEALTHY)
+
+
+def not_ready(facts: Facts) -> list[str]:
+    """Why the installation does not do its work right now: meters are not read, or the session is not up."""
+    reasons = []
+    running = facts.running
+    if not running:
+        return ["the flow does not run"]
+    if facts.delivers:
+        states = [process.session.state for process in running if process.session is not None]
+        if "up" not in states:
+            reasons.append(f"the session to ThingsBoard is {states[0]}" if states else "no process owns the session to ThingsBoard yet")
+    if facts.meters and len(facts.unreachable) >= facts.meters:
+        reasons.append("no meter can be read")
+    elif facts.fleet is None:
+        reasons.append("no window of the health node is complete yet")
+    elif facts.fleet.cycles and not facts.fleet.ok + facts.fleet.partial:
+        reasons.append("no cycle of the newest window gave a value")
+    return reasons
+
+
+def _configuration(facts: Facts) -> Iterable[Found]:
+    for problem in list(facts.problems)[:SHOWN]:
+        place = problem.file if problem.line is None else f"{problem.file}:{problem.line}"
+        remedy = problem.remedy or "mend the line; `python -m commands check` shows all mistakes"
+        yield Found(Grade.MINOR, "configuration", f"{place}: {problem.what}", remedy)
+
+
+def _flow(facts: Facts) -> Iterable[Found]:
+    for damaged in facts.status.damaged:
+        yield Found(
+            Grade.MINOR, "flow", f"{damaged.file}: {damaged.what}", "restart the flow, which writes it anew; delete it where none runs"
+        )
+    running = facts.running
+    if running:
+        most = max(process.processes for process in running)
+        missing = sorted(set(range(most)) - {process.process for process in running})
+        if missing:
+            names = ", ".join(map(str, missing))
+            yield Found(
+                Grade.CRITICAL,
+                "flow",
+                f"of {most} processes these do not run: {names}",
+                "start all of them together, none can come back alone",
+            )
+        return
+    last = max(facts.status.processes, key=lambda process: process.written, default=None)
+    if last is None:
+        what = "the flow does not run, and has not run with this state_dir"
+    elif last.ended is not None:
+        what = f"the flow does not run; it was stopped at {_time(last.ended)}"
+    else:
+        what = f"the flow does not run; it was last heard of at {_time(last.written)} and did not stop in order"
+    yield Found(Grade.CRITICAL, "flow", what, "start it: python -m bytewax.run flows.main, or systemctl start; its log says why it ended")
+
+
+def _session(facts: Facts) -> Iterable[Found]:
+    running = facts.running
+    owners = [process for process in running if process.session is not None]
+    if len(owners) > 1:
+        names = ", ".join(f"process {owner.process} (pid {owner.pid} on {owner.host})" for owner in owners)
+        remedy = "stop all of them and start one pipeline; ThingsBoard allows one session per device"
+        yield Found(Grade.CRITICAL, "session", f"{len(owners)} processes own the session at once: {names}", remedy)
+    if not facts.delivers or not running or owners:
+        yield from (found for owner in owners[:1] for found in _state(facts, owner))
+        return
+    if min(facts.now - process.started for process in running) > SETTLING:
+        yield Found(Grade.CRITICAL, "session", "no process owns the session to ThingsBoard", "look for `thingsboard` in the flow's log")
+
+
+def _state(facts: Facts, owner: ProcessStatus) -> Iterable[Found]:
+    session = owner.session
+    if session is None or session.state == "up" or facts.now - session.since <= SETTLING:
+        return
+    why = f": {session.ends[0].cause}, {session.ends[0].detail}" if session.ends else ""
+    remedy = "see the standing alarm about the session; python -m commands diagnose looks at every link to the server"
+    yield Found(Grade.CRITICAL, "session", f"not connected to {session.server} since {_time(session.since)}, {session.state}{why}", remedy)
+
+
+def _unusable(facts: Facts) -> Iterable[Found]:
+    for subject, what, remedy in facts.unusable:
+        yield Found(Grade.MINOR, subject, what, remedy)
+
+
+def _reachability(facts: Facts) -> Iterable[Found]:
+    if not facts.unreachable or not facts.running:
+        return
+    count = len(facts.unreachable)
+    names = ", ".join(list(facts.unreachable)[:SHOWN]) + (f" and {count - SHOWN} more" if count > SHOWN else "")
+    severity = Grade.CRITICAL if count >= facts.meters else Grade.MINOR
+    remedy = f"python -m commands diagnose --meter {facts.unreachable[0]}"
+    yield Found(severity, "meters", f"{count} of {facts.meters} meters gave nothing in their last window: {names}", remedy)
+
+
+def _publishing(facts: Facts) -> Iterable[Found]:
+    report = facts.fleet
+    if report is None or not facts.delivers or not facts.running or report.with_values < FEWEST_CYCLES:
+        return
+    rate = report.delivery_rate
+    if rate is None or rate >= PUBLISH_MINOR:
+        return
+    severity = Grade.CRITICAL if rate < PUBLISH_CRITICAL else Grade.MINOR
+    share = percent_text(report.cycles_published, report.with_values)
+    what = f"ThingsBoard acknowledged {report.cycles_published} of {report.with_values} cycles of the last window ({share})"
+    yield Found(severity, "publishing", what, "look at the session and its last ends; what is not acknowledged waits on disk")
+
+
+def _gaps(facts: Facts) -> Iterable[Found]:
+    if facts.gaps_lost:
+        what = f"{facts.gaps_lost} intervals of load profiles are lost for good, {facts.gaps_open} are asked for again"
+        yield Found(Grade.MINOR, "gaps", what, "python -m commands gaps says which and why")
+    elif facts.gaps_open:
+        what = f"{facts.gaps_open} intervals of load profiles are missing and asked for again"
+        yield Found(Grade.MINOR, "gaps", what, "nothing, as long as their number falls; python -m commands gaps says which")
+
+
+def _outbox(facts: Facts) -> Iterable[Found]:
+    outbox = facts.outbox
+    if outbox is None:
+        return
+    if outbox.oldest is not None and facts.now - outbox.oldest > OUTBOX_MINOR:
+        severity = Grade.CRITICAL if facts.now - outbox.oldest > OUTBOX_CRITICAL else Grade.MINOR
+        what = f"{outbox.waiting} records wait for ThingsBoard, the oldest read at {_time(outbox.oldest)}"
+        yield Found(severity, "outbox", what, "look at the session; they are delivered as soon as the server takes them")
+    if outbox.dead:
+        remedy = "look at table dead_letter of the outbox: reason and payload of each"
+        yield Found(Grade.MINOR, "outbox", f"ThingsBoard refused {outbox.dead} records for good", remedy)
+
+
+def _alerts(facts: Facts) -> Iterable[Found]:
+    """The newest of each kind; a thousand silent meters are one finding."""
+    kinds: dict[str, list[Alert]] = {}
+    for alert in sorted(facts.standing, key=lambda alert: alert.ts, reverse=True):
+        kinds.setdefault(alert.kind, []).append(alert)
+    for kind, alerts in kinds.items():
+        newest = alerts[0]
+        severity = Grade.CRITICAL if any(alert.severity is Severity.CRITICAL for alert in alerts) else Grade.MINOR
+        subject = "all meters" if newest.subject == FLEET else newest.subject
+        more = f" (and {len(alerts) - 1} more)" if len(alerts) > 1 else ""
+        yield Found(severity, subject, f"{kind} since {_time(newest.ts)}: {newest.evidence}{more}", newest.remedy)
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
