@@ -59,9 +59,10 @@ export function buildControls(languageChosen, themeChosen) {
 }
 
 /** Verdict and number of alarms. */
-export function showVerdict(overview, believable) {
+export function showVerdict(overview, connected) {
   const verdict = document.getElementById("verdict");
-  const label = believable && overview ? severityLabel(overview.verdict, tOr(`verdict.${overview.verdict}`, overview.verdict)) : stateLabel("unknown");
+  const worst = overview?.flow?.running ? overview.verdict : "critical";
+  const label = connected && overview ? severityLabel(worst, tOr(`verdict.${worst}`, worst)) : stateLabel("unknown");
   if (verdict.textContent !== label.textContent) verdict.replaceChildren(label);
   const standing = Object.values(overview?.alarms ?? {}).reduce((sum, count) => sum + count, 0);
   const badge = document.querySelector('#tabs a[data-view="alarms"] .badge');

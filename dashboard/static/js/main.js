@@ -45,7 +45,7 @@ function refresh() {
   believable = now;
   setBelievable(now);
   document.documentElement.dataset.news = live.connected ? (overview && !now ? "stopped" : "live") : "lost";
-  showVerdict(overview, now);
+  showVerdict(overview, live.connected);
   showBanners(loggingIn ? [] : staleness(overview, live.connected, live.lastNews + serverNow() - Date.now(), serverNow()));
   showNews(overview);
   if (changed) view?.redraw?.();

@@ -13,7 +13,7 @@ export class ChartPanel {
   constructor(meter, values, { key, span }) {
     this.meter = meter;
     const keys = values.map((value) => value.key);
-    this.key = keys.includes(key) ? key : (values.find(({ value }) => typeof value === "number")?.key ?? keys[0]);
+    this.key = keys.includes(key) ? key : newestNumber(values).key;
     this.span = span in SPANS ? span : "1h";
     this.keys = el("select", { id: "chart-key", translate: "no", on: { change: () => this.choose({ key: this.keys.value }) } }, keys.map((each) => el("option", { value: each, text: each })));
     this.keys.value = this.key;
@@ -122,6 +122,13 @@ export class ChartPanel {
     });
     setText(this.said, thinned ? `${text} ${t("chart.thinned")}` : text);
   }
+}
+
+/** What is drawn until the reader chooses: of the values read last the first number. */
+function newestNumber(values) {
+  const numbers = values.filter(({ value }) => typeof value === "number");
+  const newest = Math.max(...numbers.map(({ ts }) => Date.parse(ts)));
+  return numbers.find(({ ts }) => Date.parse(ts) === newest) ?? values[0];
 }
 
 /** Points [ms, value] as uPlot takes them: seconds and values, where a text is a hole. */

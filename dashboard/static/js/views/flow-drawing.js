@@ -56,6 +56,7 @@ export class FlowDrawing {
   /** New rates and states of the same nodes. */
   update(nodes) {
     const byId = new Map(nodes.map((node) => [node.id, node]));
+    this.rates = new Map(nodes.map((node) => [node.id, node.rate]));
     for (const wire of this.wires) {
       const perSecond = byId.get(wire.from)?.rate?.[wire.port] ?? null;
       const moving = perSecond > 0 && effective(byId.get(wire.from).state) !== "unknown";
@@ -122,14 +123,24 @@ export class FlowDrawing {
     const drawn = this.byId.get(node.id);
     if (!drawn) return;
     const state = effective(node.state);
-    const items = Object.values(node.emitted ?? {}).reduce((sum, count) => sum + count, 0);
-    const said = `${t(`state.${state}`)} · ${t("items", { n: number(items), count: items })}`;
+    const said = `${t(`state.${state}`)} · ${this.passed(node)}`;
     if (drawn.said === said) return;
     drawn.said = said;
     drawn.title.textContent = node.summary ? `${node.id}: ${node.summary}` : node.id;
     drawn.element.setAttribute("aria-label", `${node.id}, ${node.type}: ${said}`);
     drawn.element.dataset.state = state;
     drawn.status.replaceChildren(stateShape(state, { x: 0, y: 0, width: 12, height: 12 }), svg("text", { x: 17, y: 10 }, said));
+  }
+
+  /** What a node gave since the start; of the end of a flow how much it takes. */
+  passed(node) {
+    const given = Object.values(node.emitted ?? {});
+    if (given.length || (node.outputs ?? []).length) {
+      const items = given.reduce((sum, count) => sum + count, 0);
+      return t("items", { n: number(items), count: items });
+    }
+    const taken = this.wires.filter((wire) => wire.to === node.id).reduce((sum, wire) => sum + (this.rates.get(wire.from)?.[wire.port] ?? 0), 0);
+    return t("flow.takes", { rate: rate(taken) });
   }
 
   /** The rate beside each port, where all its wires begin. */

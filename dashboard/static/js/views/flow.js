@@ -17,13 +17,15 @@ export function open(route) {
   return new FlowView(route);
 }
 
+const FINDINGS_SHOWN = 3;
+
 class FlowView {
   constructor(route) {
     this.title = t("view.flow");
     this.selected = route.parameters.node ?? null;
     this.zoom = null;
     this.tiles = new Tiles();
-    this.findings = el("div", { class: "findings" });
+    this.findings = el("section", { class: "findings", hidden: true, "aria-label": t("flow.findings") });
     this.stage = el("div", { class: "stage", tabindex: "-1" }, loadingBox());
     this.details = el("div", { class: "node-details" });
     this.table = el("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": t("flow.as-table") });
@@ -140,10 +142,12 @@ class FlowView {
     const said = JSON.stringify(findings);
     if (said === this.findingsSaid) return;
     this.findingsSaid = said;
+    const rest = findings.slice(FINDINGS_SHOWN);
+    this.findings.hidden = !findings.length;
+    this.findings.className = `findings ${findings.some(({ severity }) => severity === "critical") ? "critical" : ""}`;
     this.findings.replaceChildren(
-      ...findings.map(({ severity, subject, what, remedy }) =>
-        el("div", { class: `finding ${severity}` }, severityLabel(severity, tOr(`severity.${severity}`, severity)), el("p", { lang: "en", translate: "no" }, el("strong", { text: `${subject}: ` }), what, remedy ? el("span", { class: "remedy", text: ` ${remedy}` }) : null)),
-      ),
+      el("ul", {}, findings.slice(0, FINDINGS_SHOWN).map(finding)),
+      rest.length ? el("details", {}, el("summary", { text: t("flow.more-findings", { n: number(rest.length), count: rest.length }) }), el("ul", {}, rest.map(finding))) : "",
     );
   }
 
@@ -175,4 +179,8 @@ class FlowView {
     this.drawing.element.setAttribute("width", Math.round(this.drawing.layout.width * zoom));
     this.drawing.element.setAttribute("height", Math.round(this.drawing.layout.height * zoom));
   }
+}
+
+function finding({ severity, subject, what, remedy }) {
+  return el("li", { class: "finding" }, severityLabel(severity, tOr(`severity.${severity}`, severity)), el("p", { lang: "en", translate: "no" }, el("strong", { text: `${subject}: ` }), what, remedy ? el("span", { class: "remedy", text: ` → ${remedy}` }) : null));
 }
