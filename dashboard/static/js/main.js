@@ -9,21 +9,19 @@ import { loginForm } from "./login.js";
 import { parseHash } from "./router.js";
 import { staleness, trustworthy } from "./staleness.js";
 import { setBelievable } from "./state.js";
+import * as alarms from "./views/alarms.js";
+import * as configuration from "./views/configuration.js";
+import * as flow from "./views/flow.js";
+import * as meter from "./views/meter.js";
+import * as meters from "./views/meters.js";
+import * as session from "./views/session.js";
 
-const VIEWS = {
-  flow: () => import("./views/flow.js"),
-  meters: () => import("./views/meters.js"),
-  meter: () => import("./views/meter.js"),
-  alarms: () => import("./views/alarms.js"),
-  session: () => import("./views/session.js"),
-  configuration: () => import("./views/configuration.js"),
-};
+const VIEWS = { flow, meters, meter, alarms, session, configuration };
 
 const main = document.getElementById("main");
 let view = null;
 let overview = null;
 let believable = false;
-let opening = 0;
 let loggingIn = false;
 let first = true;
 
@@ -51,14 +49,12 @@ function refresh() {
   if (changed) view?.redraw?.();
 }
 
-async function show() {
-  const ticket = ++opening;
+function show() {
+  if (loggingIn) return;
   const route = parseHash(location.hash);
   const name = route.view in VIEWS && route.view !== "meter" ? route.view : "flow";
-  const { open } = await VIEWS[name === "meters" && route.id ? "meter" : name]();
-  if (ticket !== opening || loggingIn) return;
   view?.close?.();
-  view = open(route, overview);
+  view = VIEWS[name === "meters" && route.id ? "meter" : name].open(route);
   main.replaceChildren(view.element);
   markTab(name);
   document.title = `${view.title} – dlms-thingsboard`;
@@ -73,17 +69,12 @@ async function show() {
 function askForToken() {
   if (loggingIn) return;
   loggingIn = true;
-  opening += 1;
   view?.close?.();
   view = null;
   live.close();
   document.title = `${t("login.title")} – dlms-thingsboard`;
   main.replaceChildren(
-    loginForm(() => {
-      loggingIn = false;
-      live.restart();
-      show();
-    }),
+    loginForm(() => location.reload()),
   );
   main.querySelector("input").focus();
   refresh();
@@ -98,7 +89,7 @@ async function speak(language = null) {
     if (loggingIn) {
       loggingIn = false;
       askForToken();
-    } else await show();
+    } else show();
     refresh();
     document.getElementById("language").focus();
   }, () => view?.theme?.());
@@ -112,7 +103,7 @@ addEventListener("hashchange", show);
 onLoginWanted(askForToken);
 await speak();
 live.start();
-await show();
+show();
 setInterval(() => {
   tick();
   refresh();

@@ -6,6 +6,7 @@ import { timeElement } from "../format.js";
 import { t, tOr } from "../i18n.js";
 import { hashOf, replaceParameters } from "../router.js";
 import { severityLabel } from "../state.js";
+import { term } from "../terms.js";
 
 const SHOWN = 200;
 
@@ -62,7 +63,7 @@ function card({ kind, subject, severity, at, raised, cleared_at: cleared, eviden
     "li",
     { class: `card alarm ${over ? "over" : severity}` },
     el("p", { class: "alarm-head" }, over ? severityLabel("healthy", t("alarms.over")) : severityLabel(severity, tOr(`severity.${severity}`, severity)), subjectOf(subject), timeElement(at, true)),
-    el("h2", { text: tOr(`alarm.${kind}`, kind) }),
+    el("h2", {}, term("alarm", kind)),
     el("p", { lang: "en", translate: "no", class: "evidence", text: evidence }),
     remedy ? el("p", { class: "remedy" }, el("strong", { text: `${t("remedy")}: ` }), el("span", { lang: "en", translate: "no", text: remedy })) : null,
     el("p", { class: "hint" }, t("alarms.raised"), " ", timeElement(at), cleared ? [", ", t("alarms.cleared"), " ", timeElement(cleared)] : null),

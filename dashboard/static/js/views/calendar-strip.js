@@ -3,7 +3,8 @@
 import { datum, el, svg } from "../dom.js";
 import { emptyBox } from "../feed.js";
 import { day, duration, moment, number, timeElement } from "../format.js";
-import { t, tOr } from "../i18n.js";
+import { t } from "../i18n.js";
+import { term } from "../terms.js";
 
 const SIZE = 18;
 const STEP = 21;
@@ -63,7 +64,7 @@ function gapList(gaps) {
   if (!gaps.length) return el("p", { class: "hint", text: t("gaps.none") });
   const columns = ["state", "profile", "from", "to", "intervals", "since", "reason"];
   const cells = (gap) => [
-    el("span", { class: `gap-state ${gap.state}`, text: tOr(`gap.${gap.state}`, gap.state) }),
+    term("gap", gap.state, { class: `gap-state ${gap.state}` }),
     datum(gap.profile),
     el("time", { datetime: gap.start, text: moment(gap.start) }),
     el("time", { datetime: gap.end, text: moment(gap.end) }),

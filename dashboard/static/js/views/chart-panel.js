@@ -1,5 +1,6 @@
 // One key of one meter over time.
 
+import { ApiError } from "../api.js";
 import { el, setText } from "../dom.js";
 import { Feed, errorBox } from "../feed.js";
 import { clock, quantity, serverNow } from "../format.js";
@@ -58,7 +59,12 @@ export class ChartPanel {
   async show(answer) {
     this.feed.parameters = this.parameters(); // the span moves on with the time
     this.answer = answer;
-    this.uPlot ??= (await import("../../vendor/uplot/uPlot.esm.js")).default;
+    try {
+      this.uPlot ??= (await import("../../vendor/uplot/uPlot.esm.js")).default;
+    } catch {
+      this.clear(errorBox(new ApiError(0, ""), () => this.show(answer)));
+      return;
+    }
     if (this.feed.closed.signal.aborted || this.answer !== answer) return;
     const points = answer.points.filter(([, value]) => typeof value === "number");
     if (!points.length) {

@@ -3,8 +3,9 @@
 import { datum, el } from "../dom.js";
 import { Feed, emptyBox, errorBox, loadingBox } from "../feed.js";
 import { duration, number, percent, quantity, timeElement } from "../format.js";
-import { t, tOr } from "../i18n.js";
+import { t } from "../i18n.js";
 import { effective, stateLabel } from "../state.js";
+import { term } from "../terms.js";
 import { calendarStrip } from "./calendar-strip.js";
 import { ChartPanel } from "./chart-panel.js";
 import { facts } from "./facts.js";
@@ -101,7 +102,7 @@ function summary(meter) {
       [t("meters.column.read_time"), `${duration(meter.read_p50)} / ${duration(meter.read_p95)}`],
       [t("meters.column.last_good"), timeElement(meter.last_good, true)],
       [t("meters.column.gaps"), t("meter.gaps", { open: number(meter.gaps_open), lost: number(meter.gaps_lost) })],
-      ...Object.entries(meter.tags ?? {}).map(([name, value]) => [datum(name).textContent, datum(String(value))]),
+      ...Object.entries(meter.tags ?? {}).map(([name, value]) => [datum(name), datum(String(value))]),
     ]),
   ];
 }
@@ -113,7 +114,7 @@ function valueCards(values) {
 
 function errorList(errors) {
   if (!errors?.length) return emptyBox(t("meter.errors.empty"), null);
-  return longTable(errors, ["at", "kind", "what", "remedy"], ({ at, key, kind, detail, remedy }) => [timeElement(at), el("span", { text: tOr(`error-kind.${kind}`, kind) }), [key ? datum(`${key}: `, { class: "code" }) : null, foreign(detail)], remedy ? foreign(remedy) : "–"]);
+  return longTable(errors, ["at", "kind", "what", "remedy"], ({ at, key, kind, detail, remedy }) => [timeElement(at), term("error-kind", kind), [key ? datum(`${key}: `, { class: "code" }) : null, foreign(detail)], remedy ? foreign(remedy) : "–"]);
 }
 
 function rejectionList(rejections) {

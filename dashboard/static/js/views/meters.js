@@ -21,8 +21,8 @@ const SORTS = COLUMNS.filter((column) => column.sort).flatMap(({ sort }) => [sor
 const LIMITS = [25, 50, 100, 200];
 const VALUES_SHOWN = 3;
 
-export function open(route, overview) {
-  return new MetersView(route.parameters, overview);
+export function open(route) {
+  return new MetersView(route.parameters);
 }
 
 class MetersView {

@@ -5,6 +5,7 @@ import { emptyBox, loadingBox } from "../feed.js";
 import { duration, number, serverNow, timeElement } from "../format.js";
 import { t, tOr } from "../i18n.js";
 import { effective, stateShape } from "../state.js";
+import { term } from "../terms.js";
 import { facts } from "./facts.js";
 
 const STATES = { up: "green", connecting: "yellow", "backing-off": "red", closed: "red" };
@@ -82,7 +83,7 @@ function causes(byCause) {
   const ordered = Object.entries(byCause).sort((a, b) => b[1] - a[1]);
   if (!ordered.length) return "";
   const most = ordered[0][1];
-  return el("ul", { class: "causes" }, ordered.map(([cause, count]) => el("li", {}, el("span", { text: tOr(`ending.${cause}`, cause) }), bar(count / most), el("span", { class: "number", text: t("session.times", { n: number(count), count }) }))));
+  return el("ul", { class: "causes" }, ordered.map(([cause, count]) => el("li", {}, term("ending", cause), bar(count / most), el("span", { class: "number", text: t("session.times", { n: number(count), count }) }))));
 }
 
 function bar(part) {
@@ -95,7 +96,7 @@ function endTable(ends) {
   const columns = ["at", "cause", "remedy", "code", "lasted"];
   const cells = ({ at, cause, detail, code, lasted }) => [
     timeElement(at),
-    [el("strong", { text: tOr(`ending.${cause}`, cause) }), detail ? el("span", { class: "secondary", lang: "en", translate: "no", text: detail }) : null],
+    [el("strong", {}, term("ending", cause)), detail ? el("span", { class: "secondary", lang: "en", translate: "no", text: detail }) : null],
     tOr(`ending.${cause}.remedy`, "–"),
     datum(code === null || code === undefined ? "–" : `${code} (0x${code.toString(16).padStart(2, "0").toUpperCase()})`, { class: "code" }),
     duration(lasted),
