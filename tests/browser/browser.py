@@ -12,6 +12,7 @@ CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 WITHOUT = f"{CHROMIUM} is missing; the page is tested in it: apt-get install chromium"
 DESKTOP = (1400, 900)
 PHONE = (360, 740)
+CHECKS = (Path(__file__).parent / "checks.js").read_text().partition("\n")[2].strip()
 VIEWS = ("flow", "meters", "alarms", "session", "configuration")
 PATIENCE = 30_000
 """Milliseconds that a slow machine gets for what takes an instant elsewhere."""
@@ -72,3 +73,8 @@ class Visit:
     def _answered(self, response: Response) -> None:
         if response.status >= 400:
             self.problems.append(f"{response.status}: {response.url}")
+
+
+def check(page: Page, name: str) -> Any:
+    """What one of the functions of checks.js finds in the page as it is."""
+    return page.evaluate(f"{CHECKS}.{name}()")

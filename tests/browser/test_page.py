@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.browser import DESKTOP, PHONE, VIEWS, Visit
+from tests.browser.browser import DESKTOP, PHONE, VIEWS, Visit, check
 from tests.browser.canned import EVIL, STATIC, Canned, at, meter
 from tests.browser.dashboard_process import DashboardProcess
 
@@ -50,10 +50,13 @@ def test_every_view_opens_by_its_address_without_a_complaint(
             headings.append(visit.text("main h1"))
             assert visit.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), route
             assert visit.page.get_attribute("html", "lang") == language
-        assert headings[:5] == {
-            "en": ["Flow", "Meters", "Alarms", "Session", "Configuration"],
-            "es": ["Flujo", "Medidores", "Alarmas", "Sesión", "Configuración"],
-        }[language]
+        assert (
+            headings[:5]
+            == {
+                "en": ["Flow", "Meters", "Alarms", "Session", "Configuration"],
+                "es": ["Flujo", "Medidores", "Alarmas", "Sesión", "Configuración"],
+            }[language]
+        )
         assert visit.problems == []
 
 
@@ -76,24 +79,7 @@ def test_every_word_comes_from_the_dictionary(visit: Visit, canned: Canned, tmp_
     for route in ROUTES:
         visit.go(route)
         shown(visit)
-        loose = visit.page.evaluate(
-            """() => {
-              const found = [];
-              const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-              while (walk.nextNode()) {
-                const node = walk.currentNode;
-                if (node.parentElement.closest("noscript, script, [translate=no], time, title, .u-legend")) continue;
-                const text = node.data.replace(/⟦.*?⟧/gs, "");
-                if (/\\p{L}{2,}/u.test(text)) found.push(node.data);
-              }
-              for (const element of document.querySelectorAll("[aria-label], [placeholder]"))
-                for (const name of ["aria-label", "placeholder"]) {
-                  const text = element.getAttribute(name);
-                  if (text && !text.includes("⟦")) found.push(`${name}: ${text}`);
-                }
-              return found;
-            }"""
-        )
+        loose = check(visit.page, "looseWords")
         units = re.compile(r"^[\W\d]*(ms|sec|min|hr|day|days|AM|PM|in|ago|mqtt|[\W\d])*$")
         assert [text for text in loose if not units.match(text)] == [], route
 
