@@ -31,6 +31,7 @@ from rich.table import Table
 from connectors.archive.database import open_writer, transaction
 from connectors.archive.schema import FILE_NAME, migrate
 from connectors.archive.survey import ArchiveSurvey
+from model.errors import StorageError
 from model.messages import FLEET
 from model.timestamps import from_ms, to_ms, utc_now
 
@@ -281,8 +282,11 @@ def _read(port: int, pause: float, stop: threading.Event, answered: list[int], p
 
 
 def _cycles(archive: Path) -> int:
-    with ArchiveSurvey(archive) as survey:
-        return sum(survey.totals(from_ms(0), utc_now()).cycles.values())
+    try:
+        with ArchiveSurvey(archive) as survey:
+            return sum(survey.totals(from_ms(0), utc_now()).cycles.values())
+    except StorageError:  # it is being made
+        return 0
 
 
 def _free_port() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -56,6 +57,8 @@ def main(
     server = Server(
         api, host, port, lambda address: log.info("dashboard listens", address=address, file=str(path), needs_token=token is not None)
     )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, server.handle_exit)  # uvicorn sends them again after its end: to these, so that an ordered end is 0
     try:
         server.run()
     except SystemExit as end:  # uvicorn's, after it has logged why

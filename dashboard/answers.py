@@ -9,17 +9,24 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Literal, Union
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, Strict, StrictBool, StrictFloat, StrictInt, StrictStr, WithJsonSchema
 
 MeterState = Literal["green", "yellow", "red", "unknown"]
 Verdict = Literal["healthy", "minor", "critical"]
 
 ExactValue = Annotated[
-    Union[bool, int, Decimal, str],
+    Union[StrictBool, StrictInt, Annotated[Decimal, Strict(), AllowInfNan()], StrictFloat, StrictStr],
     Field(union_mode="left_to_right"),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}, {"type": "boolean"}]}),
 ]
-"""A value as the meter gave it: a number with all its digits, a text or a truth value."""
+"""A value as the meter gave it: a number with all its digits, a text (also one of digits only) or a truth value."""
+
+
+PlotPoint = Annotated[
+    tuple[int, Union[float, None]],
+    WithJsonSchema({"type": "array", "items": {"type": ["number", "null"]}, "minItems": 2, "maxItems": 2}),
+]
+"""Milliseconds since 1970 UTC, and a number; null for what is not a number."""
 
 
 class Answer(BaseModel):
@@ -313,7 +320,7 @@ class Readings(Answer):
     meter: str
     key: str
     unit: str | None
-    points: list[tuple[int, float | None]]
+    points: list[PlotPoint]
     thinned: bool = Field(description="Whether only the least and the greatest of each stretch of time are given.")
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any, Literal
 
@@ -60,6 +61,7 @@ class Api:
         self._overview = Refreshed(lambda: overview.overview(installation), lifetime=1.0)
         self._overview_json = Refreshed(lambda: encode(self._overview.get()), lifetime=0.5)
         self._flow = Refreshed(lambda: encode(overview.graph(installation)), lifetime=1.0)
+        self._gaps = Refreshed(lambda: encode(meter_views.gaps(installation, None)), lifetime=2.0)
         self._metrics = Refreshed(Metrics(installation).text, lifetime=2.0)
         self.streams = Streams(
             self._overview.get, Refreshed(lambda: overview.alarms(installation, None, ALARMS_AT_HAND).alarms, lifetime=1.0).get
@@ -80,9 +82,15 @@ class Api:
 
     @asynccontextmanager
     async def _lifespan(self, _application: FastAPI) -> AsyncIterator[None]:
+        threading.Thread(target=self._look_ahead, name="first look", daemon=True).start()
         yield
         self.streams.stop()
         self.installation.close()
+
+    def _look_ahead(self) -> None:
+        """What the first page will show, so that nobody waits for it."""
+        with suppress(Exception):  # told to whoever asks
+            self._overview.get()
 
     def _get(self, path: str, model: type[answers.Answer], more: Mapping[int | str, dict[str, Any]] = {}) -> Callable[[Any], Any]:
         return self.application.get(path, response_model=model, responses={**_REFUSED, **more})
@@ -184,7 +192,7 @@ class Api:
         @self._get("/gaps", answers.Gaps)
         def get_gaps(meter: Annotated[str, Query(max_length=200)] = "") -> Response:
             """What is missing of the load profiles, of one meter or of all."""
-            return reply(meter_views.gaps(installation, meter or None))
+            return reply(meter_views.gaps(installation, meter)) if meter else json_response(self._gaps.get())
 
     def _add_errors(self) -> None:
         """Every error is a sentence; none is a 500."""

@@ -19,6 +19,11 @@ IDLE = 8
 PATIENCE = 5.0
 """Seconds after which a question is given up."""
 
+
+class TookTooLongError(StorageError):
+    """A question was given up; the archive is well."""
+
+
 _Identity = tuple[tuple[int, int] | None, bool]
 
 
@@ -48,7 +53,7 @@ class ArchivePool:
             if "interrupted" in str(error):
                 healthy = True
                 remedy = "ask for a shorter span of time, or for one meter"
-                raise StorageError(f"{self._path}: the question was given up after {PATIENCE:g} s", remedy) from error
+                raise TookTooLongError(f"{self._path}: the question was given up after {PATIENCE:g} s", remedy) from error
             raise self._unreadable(error) from error
         except sqlite3.Error as error:
             raise self._unreadable(error) from error

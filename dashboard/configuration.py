@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from dashboard.masking import known_secrets, masked_configuration
 from model.errors import ConfigurationError, PipelineError, Problem
 from model.loading.document import Document, read_text, read_yaml
-from model.loading.load import load
+from model.loading.load import Loaded, load
 from model.loading.meters_file import read_meters_file
 from model.loading.substitution import substitute
 from model.loading.wires import parse_wire
@@ -87,6 +87,7 @@ class Configured:
 
     :arg problems: its mistakes. :arg text: the file with secrets masked.
     :arg secrets: what must never be shown, as far as it is known here.
+    :arg settings: all of it, of a file without mistakes whose secrets are known here as well.
     """
 
     file: Path
@@ -96,6 +97,7 @@ class Configured:
     problems: tuple[Problem, ...] = ()
     text: str = ""
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    settings: PipelineSettings | None = field(default=None, repr=False)
 
 
 class ConfigurationWatch:
@@ -151,7 +153,8 @@ def read_configuration(
 
     :arg before: what is shown on where the file cannot be parsed.
     """
-    problems, secrets = _mistakes(file, node_types, check_meter, environment)
+    problems, loaded = _mistakes(file, node_types, check_meter, environment)
+    secrets = frozenset() if loaded is None else loaded.secrets
     document, unreadable = read_yaml(file)
     text = read_text(file)[0]
     if not isinstance(document.data, dict):
@@ -171,20 +174,21 @@ def read_configuration(
         problems=tuple(problems),
         text=masked_configuration(text, node_types, secrets),
         secrets=secrets,
+        settings=None if loaded is None else loaded.settings,
     )
 
 
 def _mistakes(
     file: Path, node_types: Mapping[str, NodeType], check_meter: Callable[[MeterSettings], None], environment: Mapping[str, str]
-) -> tuple[list[Problem], frozenset[str]]:
-    """The mistakes that the flow would find as well, and the secrets of a file without mistakes."""
+) -> tuple[list[Problem], Loaded | None]:
+    """The mistakes that the flow would find as well, and all that is said by a file without mistakes."""
     try:
-        return [], load(file, node_types, environment, check_meter).secrets
+        return [], load(file, node_types, environment, check_meter)
     except ConfigurationError as error:
-        return [problem for problem in error.problems if not any(sign in problem.what for sign in _SECRETS_ELSEWHERE)], frozenset()
+        return [problem for problem in error.problems if not any(sign in problem.what for sign in _SECRETS_ELSEWHERE)], None
     except Exception as error:  # a file may be stranger than the loader expects; the page must stay
         log.exception("the configuration could not be checked", file=str(file))
-        return [Problem(str(file), None, f"cannot be checked: {type(error).__name__}", "run: python -m commands check")], frozenset()
+        return [Problem(str(file), None, f"cannot be checked: {type(error).__name__}", "run: python -m commands check")], None
 
 
 def _complete(document: Document, environment: Mapping[str, str]) -> None:

@@ -95,7 +95,7 @@ def look_at_fleet(survey: ArchiveSurvey, configured: Configured, now_ms: int) ->
     cycles = survey.latest_cycles() if without or not reports else {}
     gaps = survey.gap_totals()
     glances = {}
-    for meter in sorted({*configured.meters, *reports, *cycles}):
+    for meter in sorted({*configured.meters, *reports, *cycles, *survey.meters()}):
         settings, report, cycle = configured.meters.get(meter), reports.get(meter), cycles.get(meter)
         open_, lost = gaps.get(meter, (0, 0))
         open_ = max(open_, 0 if report is None else report.gaps_open)

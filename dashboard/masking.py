@@ -30,7 +30,7 @@ _IN_COMMENT = re.compile(
     r"(?i)(\b[\w-]*(?:password|passwd|passphrase|pwd|secret|token|credential|key)[\w-]*[\"']?\s*[:=]\s*)(\"[^\"]*\"|'[^']*'|[^\s,}]+)"
 )
 _USER = re.compile(r"(?<=://)[^/@\s\"']*@")
-_DEFAULT = re.compile(r"^\$\{([A-Za-z_][A-Za-z0-9_]*)(?::([-?]).*)?\}$", re.DOTALL)
+_DEFAULT = re.compile(r"^\$\{([A-Za-z_][A-Za-z0-9_]*)(?::([-?])(.*))?\}$", re.DOTALL)
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MOST_LEVELS = 60
 
@@ -50,7 +50,7 @@ def masked_configuration(text: str, node_types: Mapping[str, NodeType], secrets:
         text = text[:start] + _masked_scalar(text[start : node.end_mark.index], node) + text[node.end_mark.index :]
     text = "".join(_without_comment_secrets(line) for line in text.splitlines(keepends=True))
     text = _USER.sub(f"{MASK}@", text)
-    return SecretMask(secrets).text(text)
+    return SecretMask(secrets.union(*(_written(node) for node in spans.values()))).text(text)
 
 
 def known_secrets(document: Document, node_types: Mapping[str, NodeType]) -> frozenset[str]:
@@ -127,13 +127,22 @@ def _masked_scalar(written: str, node: yaml.ScalarNode) -> str:
         return written
     variable = _DEFAULT.match(value)
     if variable is not None:
-        name, operator = variable.groups()
+        name, operator, _ = variable.groups()
         masked = f"${{{name}:-{MASK}}}" if operator == "-" else f"${{{name}}}"
     elif value.startswith("file:"):
         masked = value
     else:
         masked = f'"{MASK}"'
     return masked + ("\n" if written.endswith("\n") else "")
+
+
+def _written(node: yaml.ScalarNode) -> set[str]:
+    """The secrets that a scalar spells out: itself, or the default of its variable."""
+    value = node.value.strip()
+    default = _DEFAULT.match(value)
+    if default is not None:
+        value = default.group(3) or "" if default.group(2) == "-" else ""
+    return set() if value.startswith(("${", "file:")) else {value}
 
 
 def _without_comment_secrets(line: str) -> str:

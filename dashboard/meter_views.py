@@ -27,9 +27,11 @@ from dashboard.answers import (
     RejectionShown,
     ValueShown,
 )
+from dashboard.archive_pool import TookTooLongError
 from dashboard.configuration import ConfiguredMeter, ConfiguredProfile
 from dashboard.fleet import MeterGlance
 from dashboard.installation import Installation
+from flows.interval_ledger import IntervalAccount, interval_accounts
 from model.errors import StorageError
 from model.messages import Gap, Reading
 from model.timestamps import from_ms, to_ms
@@ -42,7 +44,7 @@ DAYS = 62
 VALUES = 200
 """Values of one meter that are shown."""
 
-MOST_GAPS = 2_000
+MOST_GAPS = 1_000
 POINTS = 2_000
 """Points of a curve."""
 
@@ -107,9 +109,9 @@ def readings(installation: Installation, meter: str, key: str, start: datetime, 
     try:
         with installation.archive.survey() as survey:
             curve = survey.curve(meter, key, start, end, limit)
-    except StorageError:
-        if installation.archive_glance.get().trouble is None:
-            raise  # the archive is there, so it was this question
+    except TookTooLongError:
+        raise
+    except StorageError:  # said by /health
         return Readings(meter=meter, key=key, unit=None, points=[], thinned=False)
     return Readings(
         meter=meter, key=key, unit=curve.unit, points=[(point.ts, point.number) for point in curve.points], thinned=curve.thinned
@@ -122,6 +124,8 @@ def gaps(installation: Installation, meter: str | None) -> Gaps:
         with installation.archive.survey() as survey:
             found = survey.gaps(meter)
             ledger = _ledger(installation, survey, meter)
+    except TookTooLongError:
+        raise
     except StorageError:
         return Gaps(ledger=[], gaps=[], truncated=False)
     return Gaps(
@@ -279,6 +283,10 @@ def _ledger(installation: Installation, survey: ArchiveSurvey, meter: str | None
             )
             for line in rows.values()
         ]
+    whole, outbox = installation.configured.settings, installation.outbox.get().state
+    if whole is not None and (outbox is None or outbox.exact):  # else the outbox is so full that looking through it takes long
+        since = installation.now() - DAYS * _DAY
+        return [_account(each) for each in interval_accounts(whole, survey, survey.gaps(meter), since, meter)]
     settings = installation.configured.meters.get(meter)
     profiles = [] if settings is None else [profile for profile in settings.profiles if not profile.is_log]
     waiting = _waiting(installation.outbox_path, meter) if len(profiles) == 1 else None
@@ -301,6 +309,20 @@ def _ledger(installation: Installation, survey: ArchiveSurvey, meter: str | None
             )
         )
     return ledger
+
+
+def _account(account: IntervalAccount) -> LedgerRow:
+    return LedgerRow(
+        meter=account.meter,
+        profile=account.profile,
+        read=account.read,
+        waiting=account.waiting,
+        delivered=account.delivered,
+        open=account.open,
+        lost=account.lost,
+        oldest=account.oldest,
+        newest=account.newest,
+    )
 
 
 def _waiting(path: Path, meter: str) -> int | None:

@@ -136,6 +136,10 @@ EXTREMES = (
 )
 SPAN = f"SELECT (SELECT min(ts) {_OF_SPAN}), (SELECT max(ts) {_OF_SPAN})"
 NEWEST_OF_PROFILE = "SELECT ts FROM readings WHERE meter = ? AND key = ? AND origin = 'profile' ORDER BY ts DESC LIMIT 1"
+INTERVALS_READ = (
+    "SELECT ts, max(read_at) FROM readings WHERE meter = ? AND key IN (SELECT value FROM json_each(?)) AND ts >= ?"
+    " AND origin = 'profile' GROUP BY ts"
+)
 CYCLE_TOTALS = (
     f"WITH RECURSIVE {_each_meter('cycles')} SELECT outcome, count(*) FROM each_meter JOIN cycles ON meter = m"
     " WHERE started >= :start AND started < :end GROUP BY outcome"

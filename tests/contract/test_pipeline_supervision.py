@@ -108,6 +108,7 @@ def test_one_worker_that_stands_still_ends_the_signs_of_life(systemd: Systemd, t
         known = len(stuck(running))  # a very slow machine may have been one before
         (tmp_path / "hang").touch()
         wait_for(lambda: len(stuck(running)) > known, "the log line", DEADLINE)
+        assert stuck(running)[-1]["where"].startswith("hang (")  # the worker's own place, not another one's
         systemd.drain()
         for _ in range(2):  # the supervision itself goes on
             systemd.hear(said, "a summary")

@@ -68,6 +68,7 @@ def test_a_worker_that_stands_still_ends_them_and_is_logged_once(process: Proces
     (event,) = events
     assert event["log_level"] == "critical"
     assert event["remedy"]
+    assert event["where"].startswith("standing_at (flows/supervision.py:")
     process.progress.woke()
     assert "WATCHDOG=1" in process.look()
 
