@@ -113,9 +113,9 @@ def test_sorting_filtering_and_opening_a_meter_by_keyboard(page: Page, address: 
 
 
 def test_where_the_focus_is_can_be_seen(page: Page, address: str) -> None:
-    for route in ROUTES:
+    for route in ("#/flow", "#/meters", "#/meters/m-00000"):
         opened(page, address, route)
-        for _ in range(25):
+        for _ in range(20):
             page.keyboard.press("Tab")
             assert check(page, "focusIsVisible"), (route, page.evaluate("document.activeElement.outerHTML"))
 

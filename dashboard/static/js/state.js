@@ -19,6 +19,8 @@ export function setBelievable(now) {
   believable = now;
 }
 
+export const isBelievable = () => believable;
+
 export function effective(state) {
   return believable && state in SHAPES ? state : "unknown";
 }

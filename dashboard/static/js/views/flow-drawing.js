@@ -3,7 +3,7 @@
 import { svg } from "../dom.js";
 import { number, rate } from "../format.js";
 import { t } from "../i18n.js";
-import { effective, stateShape } from "../state.js";
+import { effective, isBelievable, stateShape } from "../state.js";
 import { layOut, portY } from "./flow-layout.js";
 
 const MARK = 38; // width of the icon's field
@@ -56,9 +56,9 @@ export class FlowDrawing {
   /** New rates and states of the same nodes. */
   update(nodes) {
     const byId = new Map(nodes.map((node) => [node.id, node]));
-    this.rates = new Map(nodes.map((node) => [node.id, node.rate]));
+    this.rates = new Map(nodes.map((node) => [node.id, isBelievable() ? node.rate : null]));
     for (const wire of this.wires) {
-      const perSecond = byId.get(wire.from)?.rate?.[wire.port] ?? null;
+      const perSecond = this.rates.get(wire.from)?.[wire.port] ?? null;
       const moving = perSecond > 0 && effective(byId.get(wire.from).state) !== "unknown";
       wire.flow.classList.toggle("moving", moving);
       wire.flow.classList.toggle("quick", perSecond >= 10);
@@ -66,7 +66,7 @@ export class FlowDrawing {
       if (wire.title.textContent !== text) wire.title.textContent = text;
     }
     for (const [key, { element, text, plate, id, port }] of this.labels) {
-      const said = rate(byId.get(id)?.rate?.[port] ?? null);
+      const said = rate(this.rates.get(id)?.[port] ?? null);
       if (element.dataset.said === said) continue;
       element.dataset.said = said;
       text.textContent = said;

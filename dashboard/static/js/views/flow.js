@@ -56,10 +56,12 @@ class FlowView {
   }
 
   update(overview) {
+    this.overview = overview;
     this.tiles.update(overview);
   }
 
   redraw() {
+    if (this.overview) this.tiles.update(this.overview);
     if (this.nodes) this.show(this.nodes);
   }
 
