@@ -1,7 +1,7 @@
 // The counts of the last window, a tile each; each leads to the view that explains it.
 
 import { el, setText } from "../dom.js";
-import { ago, clock, duration, number, percent, rate, serverNow } from "../format.js";
+import { clock, duration, number, percent, rate, serverNow } from "../format.js";
 import { hasText, t, tOr } from "../i18n.js";
 import { effective, isBelievable, stateShape } from "../state.js";
 
@@ -30,7 +30,7 @@ export class Tiles {
     fill(tiles.cycles, number(window?.cycles ?? null), window ? t("tile.cycles.detail", { ok: number(window.ok), partial: number(window.partial), failed: number(window.failed) }) : "", window && cyclesState(window));
     fill(tiles.published, window?.cycles ? percent(window.cycles_published / window.cycles) : "–", window ? t("tile.published.detail", { published: number(window.published), rejected: number(window.rejected) }) : "", window?.cycles ? publishedState(window) : null);
     fill(tiles.rate, rate(isBelievable() ? (speed?.readings_per_second ?? null) : null), t("tile.rate.detail"), null);
-    fill(tiles.session, session ? (isBelievable() ? tOr(`session.state.${session.state}`, session.state) : t("state.unknown")) : "–", session?.since ? t("tile.session.detail", { since: ago(session.since) }) : t("session.none"), session ? (session.state === "up" ? "green" : session.state === "connecting" ? "yellow" : "red") : "unknown");
+    fill(tiles.session, session ? (isBelievable() ? tOr(`session.state.${session.state}`, session.state) : t("state.unknown")) : "–", session?.since ? t("tile.session.detail", { since: clock(session.since) }) : t("session.none"), session ? (session.state === "up" ? "green" : session.state === "connecting" ? "yellow" : "red") : "unknown");
     fill(tiles.outbox, number(outbox?.waiting ?? null), outboxDetail(outbox), outbox?.dead ? "yellow" : null);
     fill(tiles.gaps, number(gaps?.open ?? null), t("tile.gaps.detail", { lost: number(gaps?.lost ?? null) }), gaps?.open ? "yellow" : null);
     const standing = Object.values(alarms ?? {}).reduce((sum, count) => sum + count, 0);

@@ -54,7 +54,7 @@ function now(session) {
   const state = effective(STATES[session.state] ?? "unknown");
   const { owner } = session;
   return [
-    el("p", { class: "headline" }, el("span", { class: `state ${state}`, data: { state } }, stateShape(state), el("span", { text: state === "unknown" ? t("state.unknown") : tOr(`session.state.${session.state}`, session.state) })), el("span", {}, t("session.since"), " ", timeElement(session.since, true))),
+    el("p", { class: "headline" }, el("span", { class: `state ${state}`, data: { state } }, stateShape(state), el("span", { text: state === "unknown" ? t("state.unknown") : tOr(`session.state.${session.state}`, session.state) })), el("span", {}, t("session.since"), " ", timeElement(session.since))),
     facts([
       [t("session.server"), datum(session.server ?? "–", { class: "code" })],
       [t("session.owner"), owner ? datum(t("session.owner.is", { pid: String(owner.pid), host: owner.host, process: String(owner.process) })) : t("session.owner.none")],
