@@ -46,8 +46,17 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 _OPEN_TO_ALL = (LOGIN, "/login.css")
-_CSS = """body{font:1rem system-ui,sans-serif;display:grid;place-items:center;min-height:90vh;color-scheme:light dark}
-form{display:grid;gap:.75rem;max-width:22rem}input,button{font:inherit;padding:.5rem}p{color:#b00020}
+_CSS = """:root{color-scheme:light dark}
+:root{--ground:#f3f5f8;--surface:#fff;--line:#768396;--ink:#17202b;--accent:#0a5bb8;--on:#fff;--bad:#bb1f1a}
+@media (prefers-color-scheme:dark){
+:root{--ground:#10151c;--surface:#18202a;--line:#7d8b9d;--ink:#e7edf4;--accent:#74b4ff;--on:#07121f;--bad:#ff8b82}}
+body{font:1rem/1.5 system-ui,sans-serif;display:grid;place-items:center;min-height:90vh;margin:1rem}
+body{background:var(--ground);color:var(--ink)}
+form{display:grid;gap:.75rem;width:min(24rem,100%);padding:1.5rem;background:var(--surface);border-radius:10px}
+h1{font-size:1.4rem;margin:0}label{font-weight:600}p{color:var(--bad);margin:0}
+input,button{font:inherit;padding:.5rem;border:1px solid var(--line);border-radius:8px;background:var(--surface);color:var(--ink)}
+button{background:var(--accent);border-color:var(--accent);color:var(--on);font-weight:600;cursor:pointer}
+:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
 """
 _WORDS = {
     "en": ("Sign in", "Access token", "Open", "That is not the token."),
