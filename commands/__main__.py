@@ -7,13 +7,17 @@ import typer
 from commands.check import check
 from commands.diagnose import diagnose
 from commands.gaps import gaps
+from commands.probe import probe
 from commands.recovery import recovery
+from commands.simulate import simulate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.command()(check)
 app.command()(diagnose)
 app.command()(gaps)
+app.command()(probe)
 app.command()(recovery)
+app.command()(simulate)
 
 
 @app.callback()
