@@ -6,6 +6,7 @@ import typer
 
 from commands.check import check
 from commands.diagnose import diagnose
+from commands.discover import app as discover
 from commands.gaps import gaps
 from commands.probe import probe
 from commands.recovery import recovery
@@ -16,6 +17,7 @@ app.command()(check)
 app.command()(diagnose)
 app.command()(gaps)
 app.command()(probe)
+app.add_typer(discover, name="discover")
 app.command()(recovery)
 app.command()(simulate)
 
