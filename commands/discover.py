@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import re
 import signal
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,11 +26,12 @@ from commands.probing.trace import quiet_log, traced
 from connectors.dlms.invocation_counters import FILE_NAME as COUNTERS
 from connectors.dlms.invocation_counters import InvocationCounters
 from connectors.dlms.session import Session
-from flows.embedded import Embedded
+from flows.embedded import Embedded, check_virtual_meter
 from flows.logs import SecretMask
 from flows.process import pipeline_file
+from flows.registry import installed_node_types
 from model.errors import ConfigurationError, MeterError, PipelineError
-from model.loading.load import Loaded
+from model.loading.load import Loaded, load
 from model.obis import format_logical_name
 from model.settings.link_address import parse_link
 from model.settings.meter import MeterSettings
@@ -41,6 +43,9 @@ EXIT_INTERRUPTED = 130
 MOST_HOSTS = 1024
 """Addresses of a /22; more are asked for only with --yes."""
 MOST_HOSTS_EVER = 65_536
+
+FEW_OBJECTS = 5
+"""Objects of a meter that shows the public client hardly more than who it is."""
 
 app = typer.Typer(no_args_is_help=True, help="Find out what is in a meter, which meters are on a line, and which in a network.")
 
@@ -209,11 +214,8 @@ def _meter(
     try:
         given = parse_settings(settings)
         if "://" in named:
-            entry = {"id": "meter-1", "connect": named, **given}
-            state_dir = Path("state")
-            if file is not None:
-                state_dir = load_or_refuse(file, as_json).settings.state_dir
-            loaded = load_entry(entry, state_dir)
+            entry = {"id": _id_of(named, given), "connect": named, **given}
+            loaded = load_entry(entry, _state_dir(file, as_json))
             if not force:
                 _leave_alone_what_runs(file, parse_link(named).line, as_json)
             return loaded, loaded.settings.meters[0], entry
@@ -235,6 +237,22 @@ def _meter(
         changed = extra.settings.meters[0].model_dump(include=set(given) | set(with_secrets))
         meter = MeterSettings.model_validate({**meter.model_dump(exclude_unset=True), **changed})
     return loaded, meter, {"id": meter.id, "connect": meter.connect, **_public_part(meter), **given}
+
+
+def _id_of(connect: str, settings: Mapping[str, Any]) -> str:
+    """An id that no other meter gets: invocation counters are kept under it."""
+    place = [connect.partition("://")[2].partition("?")[0], *(str(settings[key]) for key in ("server_logical", "server_physical") if key in settings)]
+    return "meter-" + re.sub(r"[^A-Za-z0-9]+", "-", "-".join(place)).strip("-")[:80]
+
+
+def _state_dir(file: Path | None, as_json: bool) -> Path:
+    """That of the configuration in use, so that its invocation counters are continued; ./state where there is none."""
+    if file is None and not pipeline_file().exists():
+        return Path("state")
+    try:
+        return (load_or_refuse(file, as_json) if file is not None else _quietly_loaded()).settings.state_dir
+    except ConfigurationError:
+        return Path("state")
 
 
 def _public_part(meter: MeterSettings) -> dict[str, Any]:
@@ -298,10 +316,6 @@ def _leave_alone_what_runs(file: Path | None, line: str, as_json: bool) -> None:
 
 
 def _quietly_loaded() -> Loaded:
-    from flows.embedded import check_virtual_meter
-    from flows.registry import installed_node_types
-    from model.loading.load import load
-
     return load(pipeline_file(), installed_node_types(), check_meter=check_virtual_meter)
 
 
@@ -389,6 +403,8 @@ def _walked(found: FoundMeter, interrupted: bool) -> str:
     text += "" if per is None else f", {duration_text(per)} per exchange"
     if interrupted:
         return f"stopped before the end: {text}"
+    if found.objects and len(found.objects) <= FEW_OBJECTS and not found.stopped:
+        text += "\n  -> few objects: another client of this meter may see more (-s client_sap=..., with its password or keys)"
     return f"ended early {found.stopped}: {text}" if found.stopped else text
 
 

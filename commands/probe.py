@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -25,7 +25,12 @@ from model.settings.meter import MeterSettings
 from model.units import unit_symbol
 
 EXIT_INCOMPLETE = 1
-EXIT_LEFT_ALONE = 3
+EXITKEY_WIDTH = 24
+"""Characters of a key that stay on one line."""
+
+_NUMBERS: dict[str, Literal["left", "right"]] = {"raw": "right", "scaler": "right", "unit": "left", "published": "right"}
+
+_LEFT_ALONE = 3
 
 _LEFT_ALONE = "not asked: the pipeline that runs here (pid {pid}) reads it"
 _LEFT_ALONE_REMEDY = (
@@ -119,8 +124,11 @@ def _show(out: Console, probed: Probed) -> None:
         out.print()
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, justify in (("key", "left"), ("OBIS", "left"), ("raw", "right"), ("scaler", "right"), ("unit", "left"), ("published", "right"), ("time", "right")):
-        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    table.add_column("key", overflow="fold", min_width=min(KEY_WIDTH, max((len(value.read.key) for value in probed.values), default=0)))
+    table.add_column("OBIS", no_wrap=True)
+    for heading, side in _NUMBERS.items():
+        table.add_column(heading, justify=side, overflow="fold")
+    table.add_column("time", justify="right", no_wrap=True)
     for value in probed.values:
         table.add_row(*_row(value))
     out.print(table)
@@ -141,7 +149,8 @@ def _row(value: ProbedValue) -> tuple[Text, ...]:
         cells = ("", "", "", value.problem)
     else:
         published = value.problem or ("left out" if value.published is None else _with_unit(value.published))
-        cells = (_text(raw.value), "" if raw.scaler is None else str(raw.scaler), unit_symbol(raw.unit) or "", published)
+        # Text is published as it is: it stands there once.
+        cells = ("" if isinstance(raw.value, str) and not value.problem else _text(raw.value), "" if raw.scaler is None else str(raw.scaler), unit_symbol(raw.unit) or "", published)
     style = "red" if value.problem else ""
     return (Text(value.read.key, style), Text(value.obis), *(Text(cell, style) for cell in cells), Text(time))
 

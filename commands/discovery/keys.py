@@ -29,6 +29,8 @@ _PROCESSING = {2: "cumulative_max", 4: "demand", 5: "demand_last", 6: "demand_ma
 
 _ABSTRACT: dict[tuple[int, int], str] = {
     (1, 0): "clock",
+    (1, 1): "unix_time",
+    (43, 1): "invocation_counter",
     (42, 0): "logical_device_name",
     (96, 1): "device_id",
     (96, 5): "status",

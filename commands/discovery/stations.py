@@ -32,6 +32,9 @@ IDENTITY = {"logical_device_name": "0-0:42.0.0", "serial_number": "0-0:96.1.0"}
 IDENTITY_TIMEOUT = 5.0
 """Seconds for each answer of a meter that has answered before."""
 
+_OTHER_NAMES = "application-context-name-not-supported"
+"""What a meter says to logical names that has short ones."""
+
 FAREWELL = 0.5
 """Seconds to wait for the answer to a DISC."""
 
@@ -157,6 +160,8 @@ async def _knock(meter: MeterSettings, link: Link, place: dict[str, Any]) -> Fou
         await session.abandon()
         if fault.kind is ErrorKind.PROTOCOL:
             return None
+        if _OTHER_NAMES in fault.what and meter.referencing == "logical":
+            return await _knock(meter.model_copy(update={"referencing": "short"}), link, {**place, "referencing": "short"})
         return FoundStation(place, {}, _remark(fault))
     try:
         return FoundStation(place, await _identity(session))
@@ -167,7 +172,7 @@ async def _knock(meter: MeterSettings, link: Link, place: dict[str, Any]) -> Fou
 def _remark(fault: MeterError) -> str:
     if "DM" in fault.what:
         return "answers that it is disconnected (DM): another client may be connected, or it does not know the public client"
-    return f"answers, but lets the public client not in: {fault.what}"
+    return f"answers, but does not let the public client in: {fault.what}"
 
 
 async def _identity(session: Session) -> dict[str, str]:

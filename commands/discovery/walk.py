@@ -112,6 +112,8 @@ async def _object_list(session: Session, short_names: bool) -> list[ListedObject
         (result,) = await session.get((Attribute(class_id, CURRENT_ASSOCIATION, 2, base),))
     except ListRefused as refusal:
         raise MeterError(refusal.kind, f"the object list is refused: {refusal}", _LIST_REMEDY) from None
+    except MeterError as fault:
+        raise MeterError(fault.kind, f"when asked for its object list: {fault.what}", _LIST_REMEDY) from None
     if result.error is not None:
         raise MeterError(result.error, f"the object list cannot be read: {result.error_detail}", _LIST_REMEDY)
     entry = _short_entry if short_names else _long_entry
