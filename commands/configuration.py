@@ -90,9 +90,9 @@ def progress() -> Progress:
 
 
 def duration_text(seconds: float) -> str:
-    """Seconds as people say them, three digits at most: 85 ms, 1.2 s, 3.5 min, 2.1 h."""
-    if seconds < 0.995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 99.5:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.3g} min" if seconds < 5970 else f"{seconds / 3600:.3g} h"
+    """Seconds as people say them: 85 ms, 1.2 s, 15 min, 2.1 h."""
+    for unit, factor, least in (("h", 3600.0, 5970.0), ("min", 60.0, 99.5), ("s", 1.0, 0.995)):
+        if seconds >= least:
+            number = seconds / factor
+            return f"{number:.0f} {unit}" if number >= 9.95 else f"{number:.1f} {unit}".replace(".0 ", " ")
+    return f"{seconds * 1000:.0f} ms"

@@ -25,12 +25,12 @@ from model.settings.meter import MeterSettings
 from model.units import unit_symbol
 
 EXIT_INCOMPLETE = 1
-EXITKEY_WIDTH = 24
+EXIT_LEFT_ALONE = 3
+
+KEY_WIDTH = 24
 """Characters of a key that stay on one line."""
 
 _NUMBERS: dict[str, Literal["left", "right"]] = {"raw": "right", "scaler": "right", "unit": "left", "published": "right"}
-
-_LEFT_ALONE = 3
 
 _LEFT_ALONE = "not asked: the pipeline that runs here (pid {pid}) reads it"
 _LEFT_ALONE_REMEDY = (
@@ -128,7 +128,7 @@ def _show(out: Console, probed: Probed) -> None:
     table.add_column("OBIS", no_wrap=True)
     for heading, side in _NUMBERS.items():
         table.add_column(heading, justify=side, overflow="fold")
-    table.add_column("time", justify="right", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True, min_width=6)
     for value in probed.values:
         table.add_row(*_row(value))
     out.print(table)

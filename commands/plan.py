@@ -1,0 +1,157 @@
+"""`plan`: what a configuration will need: processes, memory, disk, messages, and the time of its lines."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from commands.configuration import duration_text, load_or_refuse
+from commands.planning.capacity import MEASURED, RATE_LIMITS, USUAL_MESSAGES, Capacity, capacity
+from commands.planning.line_time import LineTime, assumptions, line_times, warnings
+from model.loading.load import Loaded
+
+EXIT_TOO_SLOW = 1
+SHOWN = 10
+"""Lines shown, the busiest first."""
+
+
+def plan(
+    file: Annotated[Path | None, typer.Argument(help="The file; PIPELINE or pipeline.yaml where left out.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Work out what a configuration will need: processes, memory, archive, messages to ThingsBoard, time on its lines.
+
+    Nothing is connected or started. The costs were measured on one small machine; the output says which and what is assumed.
+
+    Exit code 0 when all intervals can be kept, 1 when a line cannot keep its intervals even with quick meters, 2 with mistakes in the
+    configuration.
+
+    Example: python -m commands plan my.yaml
+    """
+    loaded = load_or_refuse(file, as_json)
+    lines = sorted(line_times(loaded.settings), key=lambda line: -line.quick_share)
+    needs = capacity(loaded, {cycle.meter: cycle.exchanges for line in lines for cycle in line.cycles})
+    advice = _advice(loaded, needs)
+    if as_json:
+        typer.echo(json.dumps({"file": str(loaded.file), **_plain(needs), "advice": advice, **plain_lines(lines), "measured": MEASURED}))
+    else:
+        _show(loaded, needs, lines, advice)
+    if any(line.quick_share > 1 for line in lines):
+        raise typer.Exit(EXIT_TOO_SLOW)
+
+
+def plain_lines(lines: list[LineTime]) -> dict[str, Any]:
+    """The lines, their warnings, and what was assumed, as plain values."""
+    return {
+        "lines": [
+            {
+                "line": line.name,
+                "meters": [cycle.meter for cycle in line.cycles],
+                "baud": line.baud,
+                "baud_assumed": line.assumed,
+                "round_seconds": {"quick": round(line.quick, 3), "slow": round(line.slow, 3)},
+                "share": {"quick": round(line.quick_share, 4), "slow": round(line.slow_share, 4)},
+            }
+            for line in lines
+        ],
+        "line_warnings": [{"line": line, "what": what, "remedy": remedy} for line, what, remedy in warnings(lines)],
+        "assumptions": assumptions(lines),
+    }
+
+
+def _plain(needs: Capacity) -> dict[str, Any]:
+    return {"needs": {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(needs).items()}}
+
+
+def _advice(loaded: Loaded, needs: Capacity) -> list[str]:
+    """What to write or to start differently."""
+    advice = []
+    if needs.processes > 1:
+        advice.append(f"start {needs.processes} processes (-i 0 to -i {needs.processes - 1}, with the same -a); workers (-w) bring no more processor")
+    shared = len(set(loaded.settings.shared_lines().values()))
+    if needs.processes > 1 and shared and needs.connections < 2 * needs.processes:
+        advice.append(f"a line is read by one process: {needs.connections} lines and links cannot keep {needs.processes} processes busy")
+    most = loaded.settings.limits.connections
+    if needs.connections > most * needs.processes:
+        advice.append(
+            f"limits.connections {most} is less than the {needs.connections} links: meters will take turns and associate anew each time; raise it"
+        )
+    if needs.messages > USUAL_MESSAGES:
+        advice.append(f"{needs.messages:.0f} messages a second are more than a tenant profile commonly allows a gateway: lengthen the intervals, or raise it")
+    return advice
+
+
+def _show(loaded: Loaded, needs: Capacity, lines: list[LineTime], advice: list[str]) -> None:
+    out = Console(highlight=False)
+    out.print(Text(f"{loaded.file}: {needs.meters} meters on {needs.connections} lines and links", style="bold"))
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    profile = f" + {needs.profile_readings:.3g} from load profiles" if needs.profile_readings else ""
+    rows = {
+        "reading": f"{needs.cycles:.3g} cycles, {needs.exchanges:.3g} exchanges, {needs.readings:.3g} values a second{profile}",
+        "processors": f"{needs.cores:.2g} of a core: {needs.processes} process{'es' if needs.processes > 1 else ''}",
+        "memory": f"{_size(needs.memory_per_process)} per process",
+        "archive": f"{_size(needs.archive_per_day)} a day, {_size(30 * needs.archive_per_day)} in 30 days" if needs.archive_per_day else "there is none",
+        "outbox": f"{_size(needs.outbox_per_day)} for each day without ThingsBoard (of {_size(loaded.settings.thingsboard.outbox.max_size)})",
+        "ThingsBoard": f"{needs.messages:.3g} messages and {needs.readings + needs.profile_readings:.3g} values a second; {RATE_LIMITS}",
+    }
+    for name, text in rows.items():
+        table.add_row(Text(name, "bold"), Text(text))
+    out.print(table)
+    for text in advice:
+        out.print(Text(f"  -> {text}"))
+    out.print()
+    out.print(lines_table(lines[:SHOWN]))
+    if len(lines) > SHOWN:
+        out.print(Text(f"and {len(lines) - SHOWN} lines and links that are less busy"))
+    show_line_warnings(out, lines)
+    show_assumptions(out, lines)
+    out.print(Text(f"processors, memory and archive: measured with {MEASURED}", style="dim"))
+
+
+def lines_table(lines: list[LineTime]) -> Table:
+    """How long each line takes to read its meters once, and how much of its time they need."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("line or link", overflow="fold")
+    for heading in ("meters", "baud", "once: quick", "slow", "busy: quick", "slow"):
+        table.add_column(heading, justify="right")
+    for line in lines:
+        baud = "" if line.baud is None else f"{line.baud}?" if line.assumed else str(line.baud)
+        style = "red" if line.quick_share > 1 else "yellow" if line.slow_share > 1 else ""
+        cells = (line.name, str(len(line.cycles)), baud, duration_text(line.quick), duration_text(line.slow), _share(line.quick_share), _share(line.slow_share))
+        table.add_row(*(Text(cell, style) for cell in cells))
+    return table
+
+
+def show_line_warnings(out: Console, lines: list[LineTime]) -> None:
+    """Where intervals cannot or may not be kept, and what to do."""
+    found = warnings(lines)
+    for line, what, remedy in found[:SHOWN]:
+        out.print(Text.assemble(("warning: ", "yellow"), f"{line}: {what}\n  -> {remedy}"))
+    if len(found) > SHOWN:
+        out.print(Text(f"and {len(found) - SHOWN} more such warnings (--json lists all)"))
+
+
+def show_assumptions(out: Console, lines: list[LineTime]) -> None:
+    """What the estimates rest on."""
+    for text in assumptions(lines):
+        out.print(Text(text, style="dim"))
+
+
+def _share(part: float) -> str:
+    return f"{part:.0%}" if part >= 0.1 else f"{part:.1%}"
+
+
+def _size(size: float) -> str:
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size / 1e3:.3g} kB"
