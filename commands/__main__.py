@@ -11,6 +11,7 @@ from commands.gaps import gaps
 from commands.plan import plan
 from commands.probe import probe
 from commands.recovery import recovery
+from commands.replay import replay
 from commands.simulate import simulate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -21,12 +22,18 @@ app.command()(plan)
 app.command()(probe)
 app.add_typer(discover, name="discover")
 app.command()(recovery)
+app.command()(replay)
 app.command()(simulate)
 
 
 @app.callback()
 def _commands() -> None:
     """The operator's tools."""
+
+
+def main() -> None:
+    """The console script `dlms-thingsboard`."""
+    app(prog_name="dlms-thingsboard")
 
 
 if __name__ == "__main__":

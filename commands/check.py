@@ -13,8 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from commands.configuration import duration_text, load_or_refuse, plain_problem, refuse
-from commands.plan import SHOWN as SHOWN_LINES
-from commands.plan import lines_table, plain_lines, show_assumptions, show_line_warnings
+from commands.plan import plain_lines, show_assumptions, show_line_warnings, show_lines
 from commands.planning.line_time import CycleTime, LineTime, line_times
 from flows.build import build
 from flows.embedded import Embedded
@@ -95,9 +94,7 @@ def _show(loaded: Loaded, facts: dict[str, Any], lines: list[LineTime]) -> None:
     out.print(_templates_table(loaded))
     out.print()
     if lines:
-        out.print(lines_table(lines[:SHOWN_LINES]))
-        if len(lines) > SHOWN_LINES:
-            out.print(Text(f"and {len(lines) - SHOWN_LINES} lines and links that are less busy"))
+        show_lines(out, lines)
         show_line_warnings(out, lines)
         show_assumptions(out, lines)
     points = sum(meter["keys"] / meter["interval"] for meter in meters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,11 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from commands.configuration import duration_text, load_or_refuse
-from commands.planning.capacity import MEASURED, RATE_LIMITS, USUAL_MESSAGES, Capacity, capacity
+from commands.planning.capacity import EXAMPLE_LIMIT, MEASURED, Capacity, capacity
 from commands.planning.line_time import LineTime, assumptions, line_times, warnings
 from model.loading.load import Loaded
 
 EXIT_TOO_SLOW = 1
+ROOM = 1.5
+"""What a rate limit should allow of what is needed: what waited during an outage has to be delivered, too."""
+
 SHOWN = 10
 """Lines shown, the busiest first."""
 
@@ -74,17 +78,23 @@ def _advice(loaded: Loaded, needs: Capacity) -> list[str]:
     """What to write or to start differently."""
     advice = []
     if needs.processes > 1:
-        advice.append(f"start {needs.processes} processes (-i 0 to -i {needs.processes - 1}, with the same -a); workers (-w) bring no more processor")
+        advice.append(
+            f"start {needs.processes} processes (-i 0 to -i {needs.processes - 1}, with the same -a); workers (-w) bring no more processor"
+        )
     shared = len(set(loaded.settings.shared_lines().values()))
     if needs.processes > 1 and shared and needs.connections < 2 * needs.processes:
         advice.append(f"a line is read by one process: {needs.connections} lines and links cannot keep {needs.processes} processes busy")
     most = loaded.settings.limits.connections
     if needs.connections > most * needs.processes:
         advice.append(
-            f"limits.connections {most} is less than the {needs.connections} links: meters will take turns and associate anew each time; raise it"
+            f"limits.connections {most} is less than the {needs.connections} links: meters take turns and associate anew; raise it"
         )
-    if needs.messages > USUAL_MESSAGES:
-        advice.append(f"{needs.messages:.0f} messages a second are more than a tenant profile commonly allows a gateway: lengthen the intervals, or raise it")
+    if needs.messages > EXAMPLE_LIMIT:
+        second, minute = math.ceil(needs.messages * ROOM), math.ceil(needs.messages * 60 * ROOM)
+        advice.append(
+            f"where ThingsBoard's tenant profile limits gateways (after installation it does not; its examples say 20:1,600:60), "
+            f"let this one send at least {second}:1,{minute}:60"
+        )
     return advice
 
 
@@ -95,13 +105,16 @@ def _show(loaded: Loaded, needs: Capacity, lines: list[LineTime], advice: list[s
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     profile = f" + {needs.profile_readings:.3g} from load profiles" if needs.profile_readings else ""
+    outbox = _size(loaded.settings.thingsboard.outbox.max_size)
     rows = {
         "reading": f"{needs.cycles:.3g} cycles, {needs.exchanges:.3g} exchanges, {needs.readings:.3g} values a second{profile}",
-        "processors": f"{needs.cores:.2g} of a core: {needs.processes} process{'es' if needs.processes > 1 else ''}",
+        "processors": f"{needs.cores:.2f} cores: {needs.processes} process{'es' if needs.processes > 1 else ''}",
         "memory": f"{_size(needs.memory_per_process)} per process",
-        "archive": f"{_size(needs.archive_per_day)} a day, {_size(30 * needs.archive_per_day)} in 30 days" if needs.archive_per_day else "there is none",
-        "outbox": f"{_size(needs.outbox_per_day)} for each day without ThingsBoard (of {_size(loaded.settings.thingsboard.outbox.max_size)})",
-        "ThingsBoard": f"{needs.messages:.3g} messages and {needs.readings + needs.profile_readings:.3g} values a second; {RATE_LIMITS}",
+        "archive": f"{_size(needs.archive_per_day)} a day, {_size(30 * needs.archive_per_day)} in 30 days"
+        if needs.archive_per_day
+        else "there is none",
+        "outbox": f"{_size(needs.outbox_per_day)} for each day without ThingsBoard (of {outbox})",
+        "ThingsBoard": f"{needs.messages:.3g} messages and {needs.readings + needs.profile_readings:.3g} values a second",
     }
     for name, text in rows.items():
         table.add_row(Text(name, "bold"), Text(text))
@@ -109,35 +122,46 @@ def _show(loaded: Loaded, needs: Capacity, lines: list[LineTime], advice: list[s
     for text in advice:
         out.print(Text(f"  -> {text}"))
     out.print()
-    out.print(lines_table(lines[:SHOWN]))
-    if len(lines) > SHOWN:
-        out.print(Text(f"and {len(lines) - SHOWN} lines and links that are less busy"))
+    show_lines(out, lines)
     show_line_warnings(out, lines)
     show_assumptions(out, lines)
     out.print(Text(f"processors, memory and archive: measured with {MEASURED}", style="dim"))
 
 
-def lines_table(lines: list[LineTime]) -> Table:
-    """How long each line takes to read its meters once, and how much of its time they need."""
+def show_lines(out: Console, lines: list[LineTime]) -> None:
+    """How long each line takes to read its meters once, and how much of its time they need; those that are alike in one row."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("line or link", overflow="fold")
     for heading in ("meters", "baud", "once: quick", "slow", "busy: quick", "slow"):
         table.add_column(heading, justify="right")
+    alike: dict[tuple[str, ...], list[str]] = {}
+    styles: dict[tuple[str, ...], str] = {}
     for line in lines:
         baud = "" if line.baud is None else f"{line.baud}?" if line.assumed else str(line.baud)
-        style = "red" if line.quick_share > 1 else "yellow" if line.slow_share > 1 else ""
-        cells = (line.name, str(len(line.cycles)), baud, duration_text(line.quick), duration_text(line.slow), _share(line.quick_share), _share(line.slow_share))
-        table.add_row(*(Text(cell, style) for cell in cells))
-    return table
+        times = (duration_text(line.quick), duration_text(line.slow), _share(line.quick_share), _share(line.slow_share))
+        cells: tuple[str, ...] = (str(len(line.cycles)), baud, *times)
+        alike.setdefault(cells, []).append(line.name)
+        styles[cells] = "red" if line.quick_share > 1 else "yellow" if line.slow_share > 1 else ""
+    for cells, names in list(alike.items())[:SHOWN]:
+        table.add_row(*(Text(cell, styles[cells]) for cell in (_several(names), *cells)))
+    out.print(table)
+    if len(alike) > SHOWN:
+        out.print(Text(f"and {sum(map(len, list(alike.values())[SHOWN:]))} lines and links that are less busy"))
+
+
+def _several(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} like it"
 
 
 def show_line_warnings(out: Console, lines: list[LineTime]) -> None:
-    """Where intervals cannot or may not be kept, and what to do."""
-    found = warnings(lines)
-    for line, what, remedy in found[:SHOWN]:
-        out.print(Text.assemble(("warning: ", "yellow"), f"{line}: {what}\n  -> {remedy}"))
-    if len(found) > SHOWN:
-        out.print(Text(f"and {len(found) - SHOWN} more such warnings (--json lists all)"))
+    """Where intervals cannot or may not be kept, and what to do; each said once."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for line, what, remedy in warnings(lines):
+        alike.setdefault((what, remedy), []).append(line)
+    for (what, remedy), names in list(alike.items())[:SHOWN]:
+        out.print(Text.assemble(("warning: ", "yellow"), f"{_several(names)}: {what}\n  -> {remedy}"))
+    if len(alike) > SHOWN:
+        out.print(Text(f"and {len(alike) - SHOWN} more such warnings (--json lists all)"))
 
 
 def show_assumptions(out: Console, lines: list[LineTime]) -> None:

@@ -150,7 +150,12 @@ def _row(value: ProbedValue) -> tuple[Text, ...]:
     else:
         published = value.problem or ("left out" if value.published is None else _with_unit(value.published))
         # Text is published as it is: it stands there once.
-        cells = ("" if isinstance(raw.value, str) and not value.problem else _text(raw.value), "" if raw.scaler is None else str(raw.scaler), unit_symbol(raw.unit) or "", published)
+        cells = (
+            "" if isinstance(raw.value, str) and not value.problem else _text(raw.value),
+            "" if raw.scaler is None else str(raw.scaler),
+            unit_symbol(raw.unit) or "",
+            published,
+        )
     style = "red" if value.problem else ""
     return (Text(value.read.key, style), Text(value.obis), *(Text(cell, style) for cell in cells), Text(time))
 
@@ -179,7 +184,11 @@ def _summary(probed: Probed) -> str:
     cycle = probed.cycle
     assert cycle is not None
     good = sum(value.raw is not None for value in probed.values)
-    lists = "several values per exchange (*)" if any(v.timing is not None and v.timing.shared_by > 1 for v in probed.values) else "one value per exchange"
+    lists = (
+        "several values per exchange (*)"
+        if any(v.timing is not None and v.timing.shared_by > 1 for v in probed.values)
+        else "one value per exchange"
+    )
     return (
         f"{good} of {len(probed.values)} values, exchanges: {cycle.exchanges} with scalers, {lists}; "
         f"{duration_text(cycle.duration)} in all, {duration_text(probed.associated_in)} of it to associate"

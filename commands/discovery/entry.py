@@ -30,7 +30,7 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
             raise ValueError(f"{text!r} is no setting; write it as --set client_sap=32")
         if key in SECRETS and not value.startswith(_REFERENCES):
             raise ValueError(
-                f"{key} is written out, and so other users of this host can see it; export METER_SECRET=... and write --set '{key}=${{METER_SECRET}}'"
+                f"{key} is written out, where other users of this host see it; export METER_SECRET=... and give --set '{key}=${{METER_SECRET}}'"
             )
         try:
             settings[key] = value if key in SECRETS else yaml.safe_load(value)

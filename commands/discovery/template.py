@@ -63,7 +63,9 @@ def scalar(value: Any) -> str:
     if value is True or value is False:
         return "true" if value else "false"
     text = str(value)
-    plain = isinstance(value, (int, float)) or (text and not set(text) & set("#&*!|>%@`{}[],'\"") and ": " not in text and text == text.strip())
+    plain = isinstance(value, (int, float)) or (
+        text and not set(text) & set("#&*!|>%@`{}[],'\"") and ": " not in text and text == text.strip()
+    )
     if plain and isinstance(value, str) and (text.isdigit() or text.lower() in ("true", "false", "yes", "no", "on", "off", "null", "~")):
         plain = False
     return text if plain else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

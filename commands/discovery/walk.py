@@ -197,9 +197,7 @@ async def _values(ask: _Asker, item: ListedObject) -> None:
         ask._found.values.append(_found_value(item, index, result, scaler, unit, problem))
 
 
-def _found_value(
-    item: ListedObject, index: int, result: AttributeResult, scaler: int | None, unit: int | None, problem: str
-) -> FoundValue:
+def _found_value(item: ListedObject, index: int, result: AttributeResult, scaler: int | None, unit: int | None, problem: str) -> FoundValue:
     try:
         value = render(result.data, result.attribute)
     except CosemError as error:
@@ -220,5 +218,7 @@ async def _profile(ask: _Asker, item: ListedObject) -> None:
     entries = await ask(item, ENTRIES_IN_USE)
     problem = "" if any(column.is_clock for column in columns) else "it captures no clock, so that its rows have no time"
     ask._found.profiles.append(
-        FoundProfile(item, columns, period.data if type(period.data) is int else 0, entries.data if type(entries.data) is int else None, problem)
+        FoundProfile(
+            item, columns, period.data if type(period.data) is int else 0, entries.data if type(entries.data) is int else None, problem
+        )
     )

@@ -173,7 +173,9 @@ def _exchange(meter: MeterSettings, request: int, reply: int) -> float:
     if meter.framing == "wrapper":
         return network + TURNAROUND + (request + reply + 2 * _WRAPPER) * serial.bits_per_byte / serial.baud
     size = meter.hdlc_information_size
-    address = meter.server_address_size or (4 if max(meter.server_logical, meter.server_physical) > 125 else 2 if meter.server_physical else 1)
+    address = meter.server_address_size or (
+        4 if max(meter.server_logical, meter.server_physical) > 125 else 2 if meter.server_physical else 1
+    )
     frame = _FRAME + address
     frames = [math.ceil((length + _LLC) / size) for length in (request, reply)]
     supervisory = sum(frames) - 2
@@ -186,7 +188,9 @@ def _serial(meter: MeterSettings) -> tuple[SerialParameters | None, bool]:
     address = meter.address
     if address.scheme in ("serial", "rfc2217"):
         if address.mode_e is not None:
-            return SerialParameters(baud=address.mode_e.max_baud or CONVERTER.baud, parity="even", data_bits=7), address.mode_e.max_baud is None
+            return SerialParameters(
+                baud=address.mode_e.max_baud or CONVERTER.baud, parity="even", data_bits=7
+            ), address.mode_e.max_baud is None
         return address.serial, False
     if address.scheme == "tcp" and meter.framing == "hdlc":
         return CONVERTER, True
@@ -199,7 +203,7 @@ def assumptions(lines: Sequence[LineTime]) -> list[str]:
         f"quick: the bytes at the line's baud rate, {TURNAROUND * 1000:.0f} ms from request to answer (measured on RS-485 in the field), "
         "GET-with-list where the settings allow it",
         f"slow: {SLOW_METER:g} s for every answer and one value per request (as measured on meters behind converters; 0.5 to 0.9 s)",
-        f"{ROUND_TRIP['meter'] * 1000:.0f} ms network round trip ({ROUND_TRIP['modem']:g} s with via: modem); scalers are read once and not counted",
+        f"{ROUND_TRIP['meter'] * 1000:.0f} ms network round trip ({ROUND_TRIP['modem']:g} s with via: modem); scalers, read once, are not counted",
     ]
     if any(line.assumed for line in lines):
         said.append(f"behind tcp:// with HDLC a serial side of {CONVERTER} is assumed")

@@ -52,7 +52,9 @@ class Timing:
 class TimedSession(Session):
     """A session that remembers how long each exchange took."""
 
-    def __init__(self, meter: MeterSettings, resolve: Callable[[str, str], str], counters: InvocationCounters, access: OwnConnection) -> None:
+    def __init__(
+        self, meter: MeterSettings, resolve: Callable[[str, str], str], counters: InvocationCounters, access: OwnConnection
+    ) -> None:
         super().__init__(meter, resolve, counters, access)
         self.timings: dict[Attribute, Timing] = {}
         self.association_seconds = 0.0
