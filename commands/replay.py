@@ -154,7 +154,7 @@ def fates(span: Stored, result: Replayed) -> tuple[dict[Identity, Fate], dict[Id
         elif name in why:
             now[name] = Fate.REJECTED
         else:
-            now[name] = Fate.HELD_BACK if result.entered else Fate.NOT_TAKEN
+            now[name] = Fate.HELD_BACK if name in result.entered else Fate.NOT_TAKEN
     return then, now, why
 
 

@@ -29,9 +29,8 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
         if not separator or not key.strip():
             raise ValueError(f"{text!r} is no setting; write it as --set client_sap=32")
         if key in SECRETS and not value.startswith(_REFERENCES):
-            raise ValueError(
-                f"{key} is written out, where other users of this host see it; export METER_SECRET=... and give --set '{key}=${{METER_SECRET}}'"
-            )
+            remedy = f"export METER_SECRET=... and give --set '{key}=${{METER_SECRET}}'"
+            raise ValueError(f"{key} is written out, where other users of this host see it; {remedy}")
         try:
             settings[key] = value if key in SECRETS else yaml.safe_load(value)
         except yaml.YAMLError:

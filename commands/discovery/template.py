@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
+
+import yaml
 
 from commands.discovery.keys import key_of, profile_key, unique
 from commands.discovery.walk import DATA, DEMAND_REGISTER, FoundMeter, FoundProfile, FoundValue
@@ -59,16 +62,22 @@ def entry_lines(entry: Mapping[str, Any], comment: str = "") -> Iterator[str]:
 
 
 def scalar(value: Any) -> str:
-    """A value as YAML writes it on one line."""
-    if value is True or value is False:
+    """A value as YAML writes it on one line, quoted where it would be read as something else."""
+    if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return str(value)
     text = str(value)
-    plain = isinstance(value, (int, float)) or (
-        text and not set(text) & set("#&*!|>%@`{}[],'\"") and ": " not in text and text == text.strip()
-    )
-    if plain and isinstance(value, str) and (text.isdigit() or text.lower() in ("true", "false", "yes", "no", "on", "off", "null", "~")):
-        plain = False
-    return text if plain else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    with suppress(yaml.YAMLError):
+        if yaml.safe_load(f"key: {text}") == {"key": text}:
+            return text
+    return '"' + "".join(_escaped(char) for char in text) + '"'
+
+
+def _escaped(char: str) -> str:
+    if char in '\\"':
+        return "\\" + char
+    return char if char.isprintable() else f"\\U{ord(char):08X}"
 
 
 def _template(found: FoundMeter, name: str) -> Iterator[str]:
@@ -107,26 +116,25 @@ class _Keys:
     """Gives every attribute a key of its own; the same object has the same key wherever it is captured."""
 
     def __init__(self) -> None:
-        self._given: dict[tuple[bytes, int], str] = {}
+        self._given: dict[tuple[int, bytes, int], str] = {}
+        self._captured: dict[tuple[bytes, int], str] = {}
 
     def of(self, value: FoundValue) -> str:
         wanted = key_of(value.item.logical_name)
         if value.item.class_id == DEMAND_REGISTER and value.attribute == 3:
             wanted += "_last"
-        return self._key(wanted, value.item.logical_name, value.attribute)
+        place = (value.item.class_id, value.item.logical_name, value.attribute)
+        if place not in self._given:
+            self._given[place] = unique(wanted, value.item.logical_name, set(self._given.values()).__contains__)
+            self._captured.setdefault(place[1:], self._given[place])
+        return self._given[place]
 
     def captured(self, column: Column, taken: set[str]) -> str:
         """The key of a profile's column, unlike the others of the profile."""
-        key = self._given.get((column.logical_name, column.attribute)) or key_of(column.logical_name)
+        key = self._captured.get((column.logical_name, column.attribute)) or key_of(column.logical_name)
         if column.attribute == 5:
             key += "_time"
         return unique(key, column.logical_name, taken.__contains__)
-
-    def _key(self, wanted: str, name: bytes, attribute: int) -> str:
-        place = (name, attribute)
-        if place not in self._given:
-            self._given[place] = unique(wanted, name, set(self._given.values()).__contains__)
-        return self._given[place]
 
 
 def _read(value: FoundValue) -> str:

@@ -203,7 +203,8 @@ def assumptions(lines: Sequence[LineTime]) -> list[str]:
         f"quick: the bytes at the line's baud rate, {TURNAROUND * 1000:.0f} ms from request to answer (measured on RS-485 in the field), "
         "GET-with-list where the settings allow it",
         f"slow: {SLOW_METER:g} s for every answer and one value per request (as measured on meters behind converters; 0.5 to 0.9 s)",
-        f"{ROUND_TRIP['meter'] * 1000:.0f} ms network round trip ({ROUND_TRIP['modem']:g} s with via: modem); scalers, read once, are not counted",
+        f"{ROUND_TRIP['meter'] * 1000:.0f} ms network round trip ({ROUND_TRIP['modem']:g} s with via: modem); scalers are read once and "
+        "not counted",
     ]
     if any(line.assumed for line in lines):
         said.append(f"behind tcp:// with HDLC a serial side of {CONVERTER} is assumed")

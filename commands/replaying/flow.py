@@ -24,7 +24,7 @@ from bytewax.operators import KeyedStream
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.testing import TestingSource, run_main
 
-from commands.replaying.stored import Stored
+from commands.replaying.stored import Identity, Stored, identity
 from flows.build import FLOW_ID
 from model.loading.load import Loaded, LoadedNode
 from model.loading.wires import Wire
@@ -48,14 +48,14 @@ class Replayed:
     :arg rejected: what nodes rejected.
     :arg alerts: what alert nodes said about the archived reports.
     :arg emitted: how many messages each port emitted, by "node" or "node.port".
-    :arg entered: how many readings entered the flow; fewer than archived where no map node takes a meter any more.
+    :arg entered: the readings that entered the flow; fewer than archived where no map node takes a meter or a key any more.
     """
 
     delivered: list[Reading] = field(default_factory=list)
     rejected: list[tuple[str, Rejection]] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
     emitted: dict[str, int] = field(default_factory=dict)
-    entered: int = 0
+    entered: set[Identity] = field(default_factory=set)
 
 
 def replay_through(loaded: Loaded, stored: Stored, state_dir: Path) -> Replayed:
@@ -72,7 +72,7 @@ def replay_through(loaded: Loaded, stored: Stored, state_dir: Path) -> Replayed:
     for node in loaded.nodes:
         if node.type.name in (REPLACED_BY_READINGS, REPLACED_BY_REPORTS) or not node.type.accepts:
             messages = _messages(loaded, node, stored)
-            result.entered += len(messages) if node.type.name == REPLACED_BY_READINGS else 0
+            result.entered.update(identity(message) for message in messages if isinstance(message, Reading))
             for port in node.type.emits:
                 streams[Wire(node.id, port)] = _source(flow, node, port, messages if port == MAIN else [])
         elif node.type.emits:
