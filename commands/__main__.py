@@ -14,7 +14,7 @@ from commands.recovery import recovery
 from commands.replay import replay
 from commands.simulate import simulate
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown", help=__doc__)
 app.command()(check)
 app.command()(diagnose)
 app.command()(gaps)
