@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -160,6 +160,10 @@ class ArchiveReader:
     def newest_of_profile(self, meter: str, key: str) -> datetime | None:
         """The newest load profile value of a meter under `key`."""
         return next((from_ms(ts) for (ts,) in self._rows(queries.NEWEST_OF_PROFILE, (meter, key))), None)
+
+    def intervals_read(self, meter: str, keys: Iterable[str], since: datetime) -> dict[int, int]:
+        """The load profile intervals with a value under one of `keys`, from `since` on, and when each was read last; milliseconds."""
+        return dict(self._rows(queries.INTERVALS_READ, (meter, json.dumps(list(keys)), to_ms(since))))
 
     def totals(self, start: datetime, end: datetime) -> Totals:
         """What happened to all meters together."""
