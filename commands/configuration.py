@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from model.errors import ConfigurationError, Problem
 from model.loading.load import Loaded, load
 from model.settings.meter import MeterSettings
 from model.settings.thingsboard import EMBEDDED
+from model.status import read_status
 
 NARROW = 80
 """Columns of a terminal that every table must fit into."""
@@ -69,10 +71,10 @@ def chosen_meters(loaded: Loaded, wanted: Sequence[str], as_json: bool) -> list[
 
 
 def running_pipeline(loaded: Loaded) -> str | None:
-    """The pid of the pipeline that runs on this host with this configuration's session and state_dir; None when none does.
-
-    One with the built-in ThingsBoard stand-in has no session that another process could see, and is not noticed.
-    """
+    """The pid of the pipeline that runs on this host with this configuration's state_dir or session; None when none does."""
+    for status in read_status(loaded.settings.state_dir):
+        if status.is_running() and status.host == socket.gethostname():
+            return str(status.pid)
     settings = loaded.settings.thingsboard
     if settings.url == EMBEDDED:
         return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +17,7 @@ from commands.discovery.entry import public_meter
 from commands.discovery.guard import EXIT_NOTHING, leave_alone_what_runs, refuse_settings, until_stopped
 from commands.discovery.stations import FoundStation, scan_line, scan_network
 from commands.discovery.template import entry_lines
-from commands.probing.trace import quiet_log
+from commands.quiet import quiet_log
 from model.errors import MeterError
 from model.settings.link_address import parse_link
 
@@ -67,6 +69,7 @@ def discover_line(
     if not force:
         leave_alone_what_runs(file, parse_link(connect).line, as_json)
     stations: list[FoundStation] = []
+    noise: list[str] = []
     fault: MeterError | None = None
     interrupted = False
     with quiet_log(), progress() as bar:
@@ -76,15 +79,15 @@ def discover_line(
             bar.update(task, advance=1, description=f"address {address}, {len(stations)} found")
 
         async def scan() -> None:
-            async for station in scan_line(connect, wanted, logical, size, deadline, asked):
-                stations.append(station)
+            async for station in scan_line(connect, wanted, logical, size, deadline, asked, noise.append):
+                stations.append(_compared(station, stations))
 
         try:
             interrupted = until_stopped(scan())
         except MeterError as error:
             fault = error
     entries = [{"id": f"meter-{s.settings['server_physical']}", "connect": connect, **s.settings} for s in stations]
-    _print_entries(stations, entries, interrupted, fault, as_json)
+    _print_entries(stations, entries, interrupted, fault, as_json, noise)
 
 
 @app.command("net")
@@ -121,7 +124,7 @@ def discover_net(
         interrupted = until_stopped(scan_network(hosts, numbers, most, deadline, asked, stations.append))
     stations.sort(key=lambda station: (ipaddress.ip_address(parse_link(station.settings["connect"]).host), station.settings["connect"]))
     entries = [{"id": f"meter-{number}", **station.settings} for number, station in enumerate(stations, 1)]
-    _print_entries(stations, entries, interrupted, None, as_json)
+    _print_entries(stations, entries, interrupted, None, as_json, ())
 
 
 def _ranges(text: str) -> list[int]:
@@ -156,7 +159,12 @@ def _ports(text: str, as_json: bool) -> list[int]:
 
 
 def _print_entries(
-    stations: list[FoundStation], entries: list[dict[str, Any]], interrupted: bool, fault: MeterError | None, as_json: bool
+    stations: list[FoundStation],
+    entries: list[dict[str, Any]],
+    interrupted: bool,
+    fault: MeterError | None,
+    as_json: bool,
+    noise: Sequence[str],
 ) -> None:
     if as_json:
         plain = [
@@ -164,7 +172,7 @@ def _print_entries(
             for station, entry in zip(stations, entries, strict=True)
         ]
         problem = None if fault is None else {"what": fault.what, "remedy": fault.remedy}
-        typer.echo(json.dumps({"found": plain, "interrupted": interrupted, "fault": problem}))
+        typer.echo(json.dumps({"found": plain, "interrupted": interrupted, "fault": problem, "noise": list(noise)}))
     else:
         if entries:
             typer.echo("meters:")
@@ -175,8 +183,21 @@ def _print_entries(
                 typer.echo(line)
         if fault is not None:
             typer.echo(f"{fault.what}\n  -> {fault.remedy}", err=True)
+        if noise:
+            typer.echo(f"at {len(noise)} addresses something arrived that was no answer, {noise[-1]}\n  -> {_NOISE_REMEDY}", err=True)
         typer.echo(_counted(len(entries), interrupted), err=True)
     raise typer.Exit(0 if entries else EXIT_NOTHING)
+
+
+def _compared(station: FoundStation, others: Sequence[FoundStation]) -> FoundStation:
+    """The station, with a remark where it says it is one that was found before: many meters answer at several addresses."""
+    twin = next((other for other in others if other.identity and other.identity == station.identity), None)
+    if twin is None:
+        return station
+    return dataclasses.replace(station, remark=f"says it is the meter at address {twin.settings['server_physical']}: keep one of them")
+
+
+_NOISE_REMEDY = "a longer --deadline finds meters that answer late; else check baud rate, parity and wiring, or who else uses the line"
 
 
 def _counted(count: int, interrupted: bool) -> str:

@@ -24,7 +24,8 @@ from commands.discovery.guard import (
 )
 from commands.discovery.template import sections, whole_file
 from commands.discovery.walk import FoundMeter, walk
-from commands.probing.trace import quiet_log, traced
+from commands.probing.trace import traced
+from commands.quiet import quiet_log
 from connectors.dlms.invocation_counters import FILE_NAME as COUNTERS
 from connectors.dlms.invocation_counters import InvocationCounters
 from connectors.dlms.session import Session

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from commands.configuration import chosen_meters, duration_text, load_or_refuse, refuse_argument, running_pipeline
 from commands.probing.read import Probed, ProbedProfile, ProbedValue, probe_meter
-from commands.probing.trace import quiet_log, traced
+from commands.probing.trace import traced
+from commands.quiet import quiet_log
 from flows.embedded import Embedded
 from flows.logs import SecretMask
 from model.loading.load import Loaded
@@ -77,7 +78,11 @@ def probe(
     left = {meter.id: _why_not(meter, holder) for meter in chosen if meter not in asked}
     results, frames = _probed(loaded, asked, trace, as_json)
     if as_json:
-        answer = {"file": str(loaded.file), "meters": [_plain(result) for result in results], "left_alone": left}
+        answer = {
+            "file": str(loaded.file),
+            "meters": [_plain(result) for result in results],
+            "left_alone": {name: {"what": what, "remedy": remedy} for name, (what, remedy) in left.items()},
+        }
         typer.echo(json.dumps({**answer, **({"trace": frames} if trace else {})}))
     for name, (what, remedy) in {} if as_json else left.items():
         typer.echo(f"{name}: {what}\n  -> {remedy}", err=True)
@@ -174,10 +179,12 @@ def _profile_lines(profile: ProbedProfile) -> Iterator[str]:
         scaler, unit = shape.scalers.get(column, (None, None))
         raws = {} if profile.newest is None else {raw.key: raw for raw in profile.newest.values}
         at = "" if profile.newest is None else profile.newest.started.isoformat(sep=" ", timespec="seconds")
-        shown = at if column.is_clock else "left out" if key is None else _scaled(raws.get(key), scaler, unit)
+        shown = (
+            "" if profile.newest is None else at if column.is_clock else "left out" if key is None else _scaled(raws.get(key), scaler, unit)
+        )
         yield f"  {key or 'clock':<24} {column.name:<20} {shown}"
     if profile.newest is None:
-        yield "  no row in the time that was asked for"
+        yield f"  no row of the last {duration_text(profile.span)}"
 
 
 def _summary(probed: Probed) -> str:

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from commands.configuration import chosen_meters, load_or_refuse, refuse_argument
-from commands.probing.trace import quiet_log
+from commands.quiet import quiet_log
 from commands.replaying.flow import Replayed, replay_through
 from commands.replaying.stored import Identity, Stored, TooMuchError, identity, stored
 from connectors.archive.reader import ArchiveReader

@@ -35,6 +35,9 @@ IDENTITY_TIMEOUT = 5.0
 _OTHER_NAMES = "application-context-name-not-supported"
 """What a meter says to logical names that has short ones."""
 
+_NOISE = "bytes did arrive but were no answer"
+"""What the connector says of bytes that came instead of an answer."""
+
 FAREWELL = 0.5
 """Seconds to wait for the answer to a DISC."""
 
@@ -114,7 +117,13 @@ class _Kept:
 
 
 async def scan_line(
-    connect: str, addresses: Sequence[int], logical: int, size: int | None, deadline: float, asked: Callable[[int], None]
+    connect: str,
+    addresses: Sequence[int],
+    logical: int,
+    size: int | None,
+    deadline: float,
+    asked: Callable[[int], None],
+    noise: Callable[[str], None],
 ) -> AsyncIterator[FoundStation]:
     """The meters on a line, one by one as they are found.
 
@@ -123,6 +132,7 @@ async def scan_line(
     :arg size: bytes of the server address; the smallest that fits where None.
     :arg deadline: seconds to wait for the answer of each.
     :arg asked: told each address before it is asked.
+    :arg noise: told what arrived where nobody answered.
     :raises MeterError: when the line cannot be opened, or breaks.
     """
     settings = public_meter(connect, line="shared") if not connect.startswith("sim:") else public_meter(connect)
@@ -136,24 +146,34 @@ async def scan_line(
             place: dict[str, Any] = {"server_physical": address}
             place.update({"server_logical": logical} if logical != 1 else {})
             place.update({"server_address_size": size} if size is not None else {})
-            found = await _knock(meter, link, place)
+            found = await _knock(meter, link, place, noise)
             if found is not None:
                 yield found
     finally:
         await link.close()
 
 
-async def _knock(meter: MeterSettings, link: Link, place: dict[str, Any]) -> FoundStation | None:
+def _ignore(_noise: str) -> None:
+    """Noise says nothing here."""
+
+
+async def _knock(meter: MeterSettings, link: Link, place: dict[str, Any], noise: Callable[[str], None] = _ignore) -> FoundStation | None:
     """Who answers at one address; None for nobody.
 
+    :arg noise: told what arrived where nobody answered.
     :raises MeterError: when the link breaks.
     """
     session = Session(meter, lambda _id, connect: connect, access=HeldLink(link))
     try:
         await session.associate()
+    except asyncio.CancelledError:
+        await session.abandon()
+        raise
     except MeterError as fault:
         unanswered = (State.CONNECTING, None) if meter.framing == "hdlc" else (State.CONNECTING, State.ASSOCIATING, None)
         if fault.kind is ErrorKind.TIMEOUT and session.failed_in in unanswered:
+            if _NOISE in fault.what:
+                noise(fault.what.partition(_NOISE)[2].strip(" ,"))
             return None
         if link.closed:
             raise
@@ -161,7 +181,7 @@ async def _knock(meter: MeterSettings, link: Link, place: dict[str, Any]) -> Fou
         if fault.kind is ErrorKind.PROTOCOL:
             return None
         if _OTHER_NAMES in fault.what and meter.referencing == "logical":
-            return await _knock(meter.model_copy(update={"referencing": "short"}), link, {**place, "referencing": "short"})
+            return await _knock(meter.model_copy(update={"referencing": "short"}), link, {**place, "referencing": "short"}, noise)
         return FoundStation(place, {}, _remark(fault))
     try:
         return FoundStation(place, await _identity(session))

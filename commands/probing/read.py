@@ -97,7 +97,10 @@ class ProbedValue:
 
 @dataclass(frozen=True, slots=True)
 class ProbedProfile:
-    """One load profile or event log: what it captures and its newest row, or why it cannot be read."""
+    """One load profile or event log: what it captures and its newest row, or why it cannot be read.
+
+    :arg span: how far back rows were asked for, in seconds.
+    """
 
     name: str
     settings: ProfileSettings
@@ -105,6 +108,7 @@ class ProbedProfile:
     naming: Naming | None = None
     newest: Cycle | None = None
     rows: int = 0
+    span: float = 0.0
     seconds: float = 0.0
     problem: str = ""
     remedy: str = ""
@@ -207,7 +211,7 @@ async def _profile(loaded: Loaded, meter: MeterSettings, name: str, settings: Pr
         await session.abandon()
         return ProbedProfile(name, settings, seconds=time.monotonic() - begun, problem=fault.what, remedy=fault.remedy)
     newest = max(cycles, key=_moment, default=None)
-    return ProbedProfile(name, settings, shape, naming, newest, len(fetched.rows), time.monotonic() - begun)
+    return ProbedProfile(name, settings, shape, naming, newest, len(fetched.rows), span.total_seconds(), time.monotonic() - begun)
 
 
 async def _surveyed(settings: ProfileSettings, meter: MeterSettings, session: Session) -> Shape:

@@ -18,17 +18,6 @@ _CONTEXT = ("meter", "event", "frame")
 
 
 @contextmanager
-def quiet_log() -> Iterator[None]:
-    """The log of the parts that are used would say a second time what a command says itself."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    try:
-        yield
-    finally:
-        structlog.configure(**before)
-
-
-@contextmanager
 def traced(mask: SecretMask, show: Callable[[str], None]) -> Iterator[None]:
     """While this lasts `show` gets each frame, in words and in hex, and each remark about one.
 

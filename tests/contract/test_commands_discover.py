@@ -40,7 +40,6 @@ def meters() -> Iterator[BackgroundMeters]:
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No configuration but what a test makes."""
-    (tmp_path / "empty.yaml").write_text("")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PIPELINE", str(tmp_path / "none.yaml"))
 
@@ -178,6 +177,24 @@ def test_nobody_on_the_line(meters: BackgroundMeters) -> None:
     assert discover("line", "tcp://127.0.0.1:1", "--addresses", "17").exit_code == 1
 
 
+def test_a_meter_that_answers_too_late_is_noticed(meters: BackgroundMeters) -> None:
+    configs = [(MeterConfig("late", server_physical=17, seed=1), Behaviour(latency=0.45))]
+    address = meters.start_converter(configs, TIMING)
+    result = discover("line", address, "--addresses", "17-19", "--deadline", "0.3")
+    assert result.exit_code == 1
+    assert "something arrived that was no answer" in result.stderr
+    assert "longer --deadline" in result.stderr
+
+
+def test_a_meter_with_two_addresses_is_told(meters: BackgroundMeters) -> None:
+    twins = [(MeterConfig(f"m{n}", server_physical=n, seed=7, system_title=b"SIM00001"), Behaviour()) for n in (17, 10017)]
+    address = meters.start_converter(twins, TIMING)
+    stations = json.loads(discover("line", address, "--addresses", "17,10017", "--deadline", "0.3", "--json").stdout)["found"]
+    assert stations[0]["identity"] == stations[1]["identity"]
+    assert stations[0]["remark"] == ""
+    assert "says it is the meter at address 17" in stations[1]["remark"]
+
+
 def test_ctrl_c_prints_what_was_found(meters: BackgroundMeters, tmp_path: Path) -> None:
     address = meters.start_converter(line_of(17), TIMING)
     arguments = [sys.executable, "-m", "commands", "discover", "line", address, "--addresses", "17-9000", "--deadline", "0.2"]
@@ -207,7 +224,7 @@ def test_a_network_is_searched(meters: BackgroundMeters) -> None:
     wrapper, hdlc = (start(meters, id=f"m-{framing}", framing=framing) for framing in ("wrapper", "hdlc"))
     addressed = start(meters, id="m-4711", framing="hdlc", server_physical=4711)
     ports = [address.rpartition(":")[2] for address in (wrapper, hdlc, addressed)]
-    result = discover("net", "127.0.0.1/32", "--ports", ",".join([*ports, str(free_port())]), "--deadline", "0.5", "--json")
+    result = discover("net", "127.0.0.1/32", "--ports", ",".join([*ports, str(free_port())]), "--deadline", "0.3", "--json")
     assert result.exit_code == 0, result.output
     found = {s["entry"]["connect"]: s for s in json.loads(result.stdout)["found"]}
     assert set(found) == {wrapper, hdlc, addressed}

@@ -128,7 +128,7 @@ def test_a_value_that_would_be_rejected_says_so(site: Site) -> None:
 
 
 def test_a_silent_meter_ends_with_its_fault_and_the_others_are_read(site: Site) -> None:
-    site.add("silent", Behaviour(silent=True))
+    site.add("silent", Behaviour(silent=True), exchange_timeout=0.3)
     site.add("good")
     code, facts = site.facts("silent", "good")
     assert code == 1
