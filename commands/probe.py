@@ -179,9 +179,8 @@ def _profile_lines(profile: ProbedProfile) -> Iterator[str]:
         scaler, unit = shape.scalers.get(column, (None, None))
         raws = {} if profile.newest is None else {raw.key: raw for raw in profile.newest.values}
         at = "" if profile.newest is None else profile.newest.started.isoformat(sep=" ", timespec="seconds")
-        shown = (
-            "" if profile.newest is None else at if column.is_clock else "left out" if key is None else _scaled(raws.get(key), scaler, unit)
-        )
+        value = "left out" if key is None else _scaled(raws.get(key), scaler, unit)
+        shown = "" if profile.newest is None else at if column.is_clock else value
         yield f"  {key or 'clock':<24} {column.name:<20} {shown}"
     if profile.newest is None:
         yield f"  no row of the last {duration_text(profile.span)}"
