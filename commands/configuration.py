@@ -93,7 +93,7 @@ def progress() -> Progress:
 
 def duration_text(seconds: float) -> str:
     """Seconds as people say them: 85 ms, 1.2 s, 15 min, 2.1 h."""
-    for unit, factor, least in (("h", 3600.0, 5970.0), ("min", 60.0, 99.5), ("s", 1.0, 0.995)):
+    for unit, factor, least in (("days", 86400.0, 172800.0), ("h", 3600.0, 5970.0), ("min", 60.0, 99.5), ("s", 1.0, 0.995)):
         if seconds >= least:
             number = seconds / factor
             return f"{number:.0f} {unit}" if number >= 9.95 else f"{number:.1f} {unit}".replace(".0 ", " ")

@@ -104,17 +104,19 @@ def _show(loaded: Loaded, needs: Capacity, lines: list[LineTime], advice: list[s
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    profile = f" + {needs.profile_readings:.3g} from load profiles" if needs.profile_readings else ""
-    outbox = _size(loaded.settings.thingsboard.outbox.max_size)
+    profile = f" + {_number(needs.profile_readings)} from load profiles" if needs.profile_readings else ""
+    most = loaded.settings.thingsboard.outbox.max_size
+    outbox = f"which may be {_size(most)}: {duration_text(86400 * most / max(1, needs.outbox_per_day))}" if most else "without a bound"
+    cycles, exchanges, readings = map(_number, (needs.cycles, needs.exchanges, needs.readings))
     rows = {
-        "reading": f"{needs.cycles:.3g} cycles, {needs.exchanges:.3g} exchanges, {needs.readings:.3g} values a second{profile}",
+        "reading": f"{cycles} cycles, {exchanges} exchanges, {readings} values a second{profile}",
         "processors": f"{needs.cores:.2f} cores: {needs.processes} process{'es' if needs.processes > 1 else ''}",
         "memory": f"{_size(needs.memory_per_process)} per process",
         "archive": f"{_size(needs.archive_per_day)} a day, {_size(30 * needs.archive_per_day)} in 30 days"
         if needs.archive_per_day
         else "there is none",
-        "outbox": f"{_size(needs.outbox_per_day)} for each day without ThingsBoard (of {outbox})",
-        "ThingsBoard": f"{needs.messages:.3g} messages and {needs.readings + needs.profile_readings:.3g} values a second",
+        "outbox": f"{_size(needs.outbox_per_day)} for each day without ThingsBoard, {outbox}",
+        "ThingsBoard": f"{_number(needs.messages)} messages and {_number(needs.readings + needs.profile_readings)} values a second",
     }
     for name, text in rows.items():
         table.add_row(Text(name, "bold"), Text(text))
@@ -168,6 +170,10 @@ def show_assumptions(out: Console, lines: list[LineTime]) -> None:
     """What the estimates rest on."""
     for text in assumptions(lines):
         out.print(Text(text, style="dim"))
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 999.5 else f"{value:.3g}"
 
 
 def _share(part: float) -> str:

@@ -31,6 +31,11 @@ from model.messages import FLEET, Alert, Reading, Rejection
 from model.timestamps import utc_now
 
 EXIT_DIFFERENT = 1
+REMEMBERED = timedelta(days=30)
+"""How long before the span an alert may have been raised that still stands."""
+
+MOST_ALERTS = 1_000_000
+
 SHOWN = 20
 """Changes and alerts that are listed."""
 
@@ -95,11 +100,14 @@ def replay(
     loaded = load_or_refuse(file, as_json)
     wanted = [meter.id for meter in chosen_meters(loaded, meters or (), as_json)]
     archive_file = (state or loaded.settings.state_dir) / FILE_NAME
+    waiting = Console(stderr=True).status("reading the archive")
     try:
-        with ArchiveReader(archive_file) as archive:
+        with waiting, ArchiveReader(archive_file) as archive:
             span = stored(archive, wanted, FLEET, begin, until)
-            alerts = archive.alerts(begin, until)
-        with quiet_log(), tempfile.TemporaryDirectory() as folder:
+            before = archive.alerts(begin - REMEMBERED, begin, limit=MOST_ALERTS)
+            alerts = archive.alerts(begin, until, limit=MOST_ALERTS)
+        waiting = Console(stderr=True).status(f"replaying {len(span.readings)} readings")
+        with waiting, quiet_log(), tempfile.TemporaryDirectory() as folder:
             result = replay_through(loaded, span, Path(folder))
     except StorageError as error:
         refuse_argument(error.what, error.remedy, as_json)
@@ -115,7 +123,7 @@ def replay(
         )
     then, now, why = fates(span, result)
     changed = changes(span.readings, then, now, why)
-    news = _new_alerts(result.alerts, alerts, set(wanted))
+    news = _new_alerts(result.alerts, alerts, standing(before), set(wanted))
     if as_json:
         typer.echo(json.dumps(_plain(loaded, begin, until, span, then, now, changed, news, result)))
     else:
@@ -189,10 +197,23 @@ def over_meters(changed: Sequence[Change]) -> list[Change]:
     return sorted(found, key=lambda change: (-change.count, change.key))
 
 
-def _new_alerts(now: Sequence[Alert], then: Sequence[Alert], meters: set[str]) -> list[Alert]:
-    """Alerts that the archived reports raise or clear now and did not then."""
+def standing(alerts: Sequence[Alert]) -> set[tuple[str, str]]:
+    """Kind and subject of those that were raised and not cleared, in order of time."""
+    latest = {(alert.kind, alert.subject): alert.raised for alert in alerts}
+    return {name for name, raised in latest.items() if raised}
+
+
+def _new_alerts(now: Sequence[Alert], then: Sequence[Alert], stood: set[tuple[str, str]], meters: set[str]) -> list[Alert]:
+    """Alerts that the archived reports raise or clear now and did not then; what stood before is raised first and no news."""
     known = {(alert.kind, alert.subject, alert.raised, alert.ts) for alert in then}
-    return [a for a in now if (a.kind, a.subject, a.raised, a.ts) not in known and (a.subject in meters or a.subject == FLEET)]
+    news, stood = [], set(stood)
+    for alert in now:
+        name = (alert.kind, alert.subject)
+        if alert.raised and name in stood:
+            stood.discard(name)
+        elif (*name, alert.raised, alert.ts) not in known and (alert.subject in meters or alert.subject == FLEET):
+            news.append(alert)
+    return news
 
 
 def _value(reading: Reading) -> str:

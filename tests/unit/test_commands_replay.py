@@ -17,7 +17,7 @@ from commands.__main__ import app
 from commands.replay import parse_moment
 from connectors.archive.schema import FILE_NAME
 from connectors.archive.store import ArchiveStore
-from model.messages import Message, Origin, Reading, Rejection
+from model.messages import FLEET, Alert, HealthReport, Message, Origin, Reading, Rejection, Severity
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
 SPAN = ["--from", "2026-03-01T12:00", "--to", "2026-03-01T13:00"]
@@ -150,6 +150,26 @@ def test_a_key_that_the_map_node_now_drops_is_missed(site: Site) -> None:
     code, facts = site.facts()
     assert code == 1
     assert changes(facts) == {("m1", "energy"): ("accepted", "not taken", None, 1)}
+
+
+def report(minute: int, published: int) -> HealthReport:
+    start = T0 + timedelta(minutes=minute)
+    end = start + timedelta(minutes=1)
+    counts = {"cycles": 60, "ok": 60, "partial": 0, "failed": 0, "with_values": 60, "readings": 60, "rejected": 0}
+    sent = {"published": published, "cycles_published": published, "published_late": 0, "exchanges": 60, "associations": 1}
+    return HealthReport(FLEET, start, end, **counts, **sent, read_times=(1.0,), last_good=end, clock_offset=None, last_error=None)
+
+
+def test_alerts_are_tried_on_the_archived_reports(site: Site) -> None:
+    site.keep(reading("m1", "voltage", 1, 230), *(report(minute, 54) for minute in range(5)))
+    site.configure(RULES)
+    code, facts = site.facts()
+    assert code == 1
+    assert [(alert["kind"], alert["subject"], alert["raised"]) for alert in facts["alerts"]] == [("publish-rate", FLEET, True)]
+    assert "publish-rate" in site.replay().output
+    before = T0 - timedelta(hours=1)
+    site.keep(Alert("publish-rate", FLEET, Severity.WARNING, True, before, "90 %", "look"))
+    assert site.facts() == (0, {**facts, "alerts": []})
 
 
 def test_nothing_is_written_and_nothing_connected(site: Site) -> None:
