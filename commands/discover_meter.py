@@ -88,7 +88,10 @@ def discover_meter(
         embedded.close()
     if fault is not None and not found.values:
         _unread(chosen, fault, as_json, frames)
-    if output is not None and found.objects:
+    if not found.objects:
+        typer.echo(json.dumps({"ok": False, "interrupted": True}) if as_json else "stopped before anything was found", err=not as_json)
+        raise typer.Exit(EXIT_NOTHING)
+    if output is not None:
         output.write_text(whole_file(found, name, entry), encoding="utf-8")
     if as_json:
         typer.echo(json.dumps({**_plain_meter(found, interrupted), "yaml": sections(found, name, entry), "trace": frames}))

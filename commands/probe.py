@@ -27,6 +27,7 @@ from model.units import unit_symbol
 
 EXIT_INCOMPLETE = 1
 EXIT_LEFT_ALONE = 3
+EXIT_INTERRUPTED = 130
 
 KEY_WIDTH = 24
 """Characters of a key that stay on one line."""
@@ -56,7 +57,7 @@ def probe(
     pipeline has it, probe says so and ends.
 
     Exit code 0 when everything was read, 1 when something was not, 2 for a mistake in the configuration or the arguments, 3 when a
-    meter was left to the running pipeline.
+    meter was left to the running pipeline, 130 after Ctrl-C.
 
     Examples:
 
@@ -76,7 +77,11 @@ def probe(
     holder = None if force else running_pipeline(loaded)
     asked = [meter for meter in chosen if meter.is_polled and holder is None]
     left = {meter.id: _why_not(meter, holder) for meter in chosen if meter not in asked}
-    results, frames = _probed(loaded, asked, trace, as_json)
+    try:
+        results, frames = _probed(loaded, asked, trace, as_json)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the meter was released", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
         answer = {
             "file": str(loaded.file),
