@@ -341,7 +341,7 @@ class MeterPoll:
 
     async def _get(self, attributes: Sequence[Attribute], attempt: _Attempt) -> None:
         """Ask for those of `attributes` that have no answer yet, in lists where the meter takes them, suspects last."""
-        missing = [a for a in attributes if a not in attempt.results and a not in self._suspects]
+        missing: Sequence[Attribute] = [a for a in attributes if a not in attempt.results and a not in self._suspects]
         while missing and not self._stopping:
             taken = attempt.asked = self._choose(missing, attempt)
             try:
@@ -352,10 +352,18 @@ class MeterPoll:
                     continue
                 results = (AttributeResult(taken[0], None, refusal.kind, str(refusal)),)
             attempt.take(self._lists.believed(results, attempt.lists))
-            missing = [a for a in missing if a not in attempt.results and not self._lacks_scaler(a, attempt)]
+            missing = self._still_missing(missing, taken, results, attempt)
         for attribute in attributes:
             if attribute in self._suspects and attribute not in attempt.results and not self._stopping:
                 await self._get_suspect(attribute, attempt)
+
+    def _still_missing(
+        self, missing: Sequence[Attribute], taken: Sequence[Attribute], results: Sequence[AttributeResult], attempt: _Attempt
+    ) -> Sequence[Attribute]:
+        """What of `missing` has no answer yet; quickly where `taken`, its beginning, was answered without an error."""
+        if len(results) == len(taken) and missing[len(taken) - 1] is taken[-1] and all(result.error is None for result in results):
+            return missing[len(taken) :]
+        return [a for a in missing if a not in attempt.results and not self._lacks_scaler(a, attempt)]
 
     def _lacks_scaler(self, attribute: Attribute, attempt: _Attempt) -> bool:
         """Whether the value is of no use because its scaler could not be read in this cycle."""
