@@ -30,7 +30,7 @@ IDENTITY = {"logical_device_name": "0-0:42.0.0", "serial_number": "0-0:96.1.0"}
 """What is read of a meter that lets the public client in, each from a Data object."""
 
 IDENTITY_TIMEOUT = 5.0
-"""Seconds for each answer of a meter that has answered before."""
+"""Seconds for each answer of a meter that has shown a sign of life."""
 
 _OTHER_NAMES = "application-context-name-not-supported"
 """What a meter says to logical names that has short ones."""
@@ -62,10 +62,14 @@ class FoundStation:
 
 
 class HeldLink:
-    """An `Access` to one link that stays open from one conversation to the next."""
+    """An `Access` to one link that stays open from one conversation to the next.
 
-    def __init__(self, link: Link) -> None:
+    :arg patience: seconds to wait for the first sign of life.
+    """
+
+    def __init__(self, link: Link, patience: float) -> None:
         self._link = link
+        self._patience = patience
 
     crowded = False
 
@@ -80,8 +84,8 @@ class HeldLink:
         return _Kept(self._link)
 
     def answer_limit(self, limit: float) -> float:
-        """All of it."""
-        return limit
+        """No more than the scan allows."""
+        return min(limit, self._patience)
 
     def turn_limit(self, interval: float) -> float:
         """All of it."""
@@ -109,8 +113,8 @@ class _Kept:
     async def write(self, data: bytes) -> None:
         await self._link.write(data)
 
-    async def read(self) -> bytes:
-        return await self._link.read()
+    async def read(self, within: float | None = None) -> bytes:
+        return await self._link.read(within)
 
     async def close(self) -> None:
         """Left open."""
@@ -141,12 +145,12 @@ async def scan_line(
         for address in addresses:
             asked(address)
             meter = public_meter(
-                connect, server_logical=logical, server_physical=address, server_address_size=size, exchange_timeout=deadline
+                connect, server_logical=logical, server_physical=address, server_address_size=size, exchange_timeout=IDENTITY_TIMEOUT
             )
             place: dict[str, Any] = {"server_physical": address}
             place.update({"server_logical": logical} if logical != 1 else {})
             place.update({"server_address_size": size} if size is not None else {})
-            found = await _knock(meter, link, place, noise)
+            found = await _knock(meter, link, place, deadline, noise)
             if found is not None:
                 yield found
     finally:
@@ -157,13 +161,16 @@ def _ignore(_noise: str) -> None:
     """Noise says nothing here."""
 
 
-async def _knock(meter: MeterSettings, link: Link, place: dict[str, Any], noise: Callable[[str], None] = _ignore) -> FoundStation | None:
+async def _knock(
+    meter: MeterSettings, link: Link, place: dict[str, Any], deadline: float, noise: Callable[[str], None] = _ignore
+) -> FoundStation | None:
     """Who answers at one address; None for nobody.
 
+    :arg deadline: seconds to wait for the first sign of life.
     :arg noise: told what arrived where nobody answered.
     :raises MeterError: when the link breaks.
     """
-    session = Session(meter, lambda _id, connect: connect, access=HeldLink(link))
+    session = Session(meter, lambda _id, connect: connect, access=HeldLink(link, deadline))
     try:
         await session.associate()
     except asyncio.CancelledError:
@@ -181,7 +188,7 @@ async def _knock(meter: MeterSettings, link: Link, place: dict[str, Any], noise:
         if fault.kind is ErrorKind.PROTOCOL:
             return None
         if _OTHER_NAMES in fault.what and meter.referencing == "logical":
-            return await _knock(meter.model_copy(update={"referencing": "short"}), link, {**place, "referencing": "short"}, noise)
+            return await _knock(meter.model_copy(update={"referencing": "short"}), link, {**place, "referencing": "short"}, deadline, noise)
         return FoundStation(place, {}, _remark(fault))
     try:
         return FoundStation(place, await _identity(session))
@@ -233,7 +240,7 @@ async def look_at_port(host: str, port: int, deadline: float) -> FoundStation | 
     The wrapper is tried first, then HDLC at the usual addresses, each over a connection of its own.
     """
     connect = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
-    patience = {"connect_timeout": deadline, "exchange_timeout": deadline}
+    patience = {"connect_timeout": deadline, "exchange_timeout": IDENTITY_TIMEOUT}
     for place in ({"framing": "wrapper"}, {}, {"server_physical": 1}):
         try:
             link = await open_link(connect, public_meter(connect, **patience))
@@ -243,7 +250,7 @@ async def look_at_port(host: str, port: int, deadline: float) -> FoundStation | 
             known = {"connect": connect, **place}
             with suppress(MeterError):
                 meter = public_meter(connect, **place, **patience)
-                station = await _knock(meter, link, known)
+                station = await _knock(meter, link, known, deadline)
                 if station is not None:
                     return station
             if place == {"server_physical": 1}:
@@ -265,7 +272,7 @@ async def _everybody(link: Link, connect: str, deadline: float) -> FoundStation:
     with suppress(MeterError, asyncio.TimeoutError):
         await link.write(Frame(FrameType.SNRM, Address(1, ALL_STATIONS[2], 2), client).encode())
         while (left := until - loop.time()) > 0:
-            for frame in scanner.feed(await asyncio.wait_for(link.read(), left)):
+            for frame in scanner.feed(await link.read(left)):
                 if isinstance(frame, Frame) and frame.destination == client and frame.type in (FrameType.UA, FrameType.DM):
                     await _dismiss(link, frame.source)
                     place = {"connect": connect, "server_physical": frame.source.lower}
@@ -276,4 +283,4 @@ async def _everybody(link: Link, connect: str, deadline: float) -> FoundStation:
 async def _dismiss(link: Link, server: Address) -> None:
     with suppress(MeterError, asyncio.TimeoutError):
         await link.write(Frame(FrameType.DISC, server, Address(16)).encode())
-        await asyncio.wait_for(link.read(), FAREWELL)
+        await link.read(FAREWELL)
