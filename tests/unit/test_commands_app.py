@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ COMMANDS = [
     "replay",
     "simulate",
 ]
+ROOT = Path(__file__).parents[2]
 runner = CliRunner()
 
 
@@ -39,8 +41,30 @@ def test_help_names_exit_codes_an_example_and_json(command: str) -> None:
     assert max(map(len, result.output.splitlines())) <= 80
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check"],
+        ["gaps"],
+        ["plan"],
+        ["recovery"],
+        ["replay"],
+        ["probe"],
+        ["probe", "--all", "--file"],
+        ["discover", "meter", "m", "--file"],
+    ],
+)
+def test_a_mistake_in_the_configuration_is_json_too(arguments: list[str]) -> None:
+    broken = ROOT / "tests" / "cases" / "bad-obis" / "pipeline.yaml"
+    result = runner.invoke(app, [*arguments, str(broken), "--json"], env={"TOKEN": None})
+    assert result.exit_code == 2
+    (problem, *_) = json.loads(result.stdout)["problems"]
+    assert "is not an OBIS code" in problem["what"]
+    assert problem["line"]
+
+
 def test_the_console_script_is_there() -> None:
-    text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert 'dlms-thingsboard = "commands.__main__:main"' in text
     assert callable(importlib.import_module("commands.__main__").main)
 
