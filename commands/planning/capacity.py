@@ -15,12 +15,12 @@ from model.settings.pipeline import PipelineSettings
 
 MEASURED = "40 and 400 virtual meters with 10 values every 4 s (wrapper, GET-with-list), the whole default flow, one process"
 
-CPU_IDLE = 0.056
-"""Cores that a process takes whatever it does. Measured."""
-CPU_PER_CYCLE = 0.0004
-CPU_PER_VALUE = 0.00006
+CPU_IDLE = 0.05
+"""Cores that a process takes whatever it does. Measured: 0.03 and 0.06."""
+CPU_PER_CYCLE = 0.0005
+CPU_PER_VALUE = 0.00008
 """Seconds of one core for a cycle of one exchange, and for each value up to ThingsBoard's acknowledgement and the archive. A cycle of
-ten values was measured (1.0 ms); how that divides is assumed."""
+ten values was measured (1.0 and 1.3 ms); how that divides is assumed."""
 CPU_PER_EXCHANGE = 0.0004
 """Seconds of one core for each further exchange. Assumed from 0.2 ms for a GET and as much around it."""
 CPU_CIPHERING = 0.0005
