@@ -6,19 +6,34 @@ import typer
 
 from commands.check import check
 from commands.diagnose import diagnose
+from commands.discover import app as discover
 from commands.gaps import gaps
+from commands.plan import plan
+from commands.probe import probe
 from commands.recovery import recovery
+from commands.replay import replay
+from commands.simulate import simulate
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown", help=__doc__)
 app.command()(check)
 app.command()(diagnose)
 app.command()(gaps)
+app.command()(plan)
+app.command()(probe)
+app.add_typer(discover, name="discover")
 app.command()(recovery)
+app.command()(replay)
+app.command()(simulate)
 
 
 @app.callback()
 def _commands() -> None:
     """The operator's tools."""
+
+
+def main() -> None:
+    """The console script `dlms-thingsboard`."""
+    app(prog_name="dlms-thingsboard")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,15 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from commands.configuration import duration_text, load_or_refuse, plain_problem, refuse
+from commands.plan import plain_lines, show_assumptions, show_line_warnings, show_lines
+from commands.planning.line_time import CycleTime, LineTime, line_times
 from flows.build import build
-from flows.embedded import Embedded, check_virtual_meter
-from flows.process import EXIT_CONFIGURATION, pipeline_file
-from flows.registry import installed_node_types
-from model.errors import ConfigurationError, Problem
-from model.loading.load import Loaded, load
+from flows.embedded import Embedded
+from model.errors import ConfigurationError
+from model.loading.load import Loaded
 from model.stop import Stop
 
 SHOWN = 50
@@ -27,34 +29,30 @@ def check(
     file: Annotated[Path | None, typer.Argument(help="The file; PIPELINE or pipeline.yaml where left out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check a configuration offline: settings, wires, keys, files, and who will be read how.
+    """Check a configuration offline: settings, wires, keys, files, what will be read from whom, and how long that takes.
 
-    Exit code 0 without mistakes (warnings are allowed), 2 with mistakes. Nothing is connected or started.
+    Exit code 0 without mistakes (warnings are allowed), 2 with mistakes. Nothing is connected or started. Of each line the estimated
+    time is shown, with quick and with slow meters, and a warning where its meters cannot be read as often as they should.
 
     Example: python -m commands check my.yaml
     """
-    path = file or pipeline_file()
+    loaded = load_or_refuse(file, as_json)
     try:
-        loaded = load(path, installed_node_types(), check_meter=check_virtual_meter)
         embedded = Embedded(loaded.settings)
         build(loaded, Stop(), embedded.resolve_meter, embedded.resolve_thingsboard)
     except ConfigurationError as error:
-        if as_json:
-            typer.echo(json.dumps({"file": str(path), "ok": False, "problems": [_plain(problem) for problem in error.problems]}))
-        else:
-            typer.echo(str(error), err=True)
-        raise typer.Exit(EXIT_CONFIGURATION) from None
+        refuse(loaded.file, error.problems, str(error), as_json)
+    lines = sorted(line_times(loaded.settings), key=lambda line: -line.quick_share)
+    facts = _facts(loaded, lines)
     if as_json:
-        typer.echo(json.dumps({"file": str(path), "ok": True, **_facts(loaded)}))
+        typer.echo(json.dumps({"file": str(loaded.file), "ok": True, **facts, **plain_lines(lines)}))
     else:
-        _show(loaded)
+        _show(loaded, facts, lines)
 
 
-def _plain(problem: Problem) -> dict[str, Any]:
-    return {"file": problem.file, "line": problem.line, "what": problem.what, "remedy": problem.remedy}
-
-
-def _facts(loaded: Loaded) -> dict[str, Any]:
+def _facts(loaded: Loaded, lines: list[LineTime]) -> dict[str, Any]:
+    settings = loaded.settings
+    times = {cycle.meter: cycle for line in lines for cycle in line.cycles}
     return {
         "nodes": [{"id": node.id, "type": node.type.name, "inputs": [str(wire) for wire in node.inputs]} for node in loaded.nodes],
         "meters": [
@@ -64,32 +62,77 @@ def _facts(loaded: Loaded) -> dict[str, Any]:
                 "framing": meter.framing,
                 "client_sap": meter.client_sap,
                 "authentication": meter.authentication,
-                "keys": len(loaded.settings.reads(meter)),
-                "interval": loaded.settings.interval(meter),
+                "template": meter.template,
+                "keys": len(settings.reads(meter)),
+                "reads": list(settings.reads(meter)),
+                "profiles": list(settings.profiles(meter)),
+                "interval": settings.interval(meter),
+                "cycle_seconds": _plain_time(times.get(meter.id)),
             }
-            for meter in loaded.settings.meters
+            for meter in settings.meters
         ],
-        "warnings": [_plain(problem) for problem in loaded.warnings],
+        "warnings": [plain_problem(problem) for problem in loaded.warnings],
     }
 
 
-def _show(loaded: Loaded) -> None:
-    facts = _facts(loaded)
-    console = Console(highlight=False, soft_wrap=True)
+def _plain_time(time: CycleTime | None) -> dict[str, float] | None:
+    return None if time is None else {"quick": round(time.quick, 3), "slow": round(time.slow, 3)}
+
+
+def _show(loaded: Loaded, facts: dict[str, Any], lines: list[LineTime]) -> None:
+    out = Console(highlight=False)
     for warning in loaded.warnings:
-        console.print(f"{warning.file}:{warning.line}: warning: {warning.what}\n  -> {warning.remedy}", markup=False)
+        out.print(Text(f"{warning.file}:{warning.line}: warning: {warning.what}\n  -> {warning.remedy}"), soft_wrap=True)
     meters = facts["meters"]
     if len(meters) <= SHOWN:
-        table = Table()
-        for heading in ("meter", "link", "framing", "client", "authentication", "keys", "every"):
-            table.add_column(heading, overflow="fold")
-        for meter in meters:
-            row = (meter["id"], meter["connect"], meter["framing"], meter["client_sap"], meter["authentication"], meter["keys"])
-            table.add_row(*(str(cell) for cell in row), f"{meter['interval']:g} s")
-        console.print(table)
+        out.print(_meters_table(meters))
     else:
         kinds = Counter((meter["framing"], meter["authentication"]) for meter in meters)
         for (framing, authentication), count in kinds.most_common():
-            console.print(f"{count} meters with framing {framing}, authentication {authentication}")
+            out.print(Text(f"{count} meters with framing {framing}, authentication {authentication}"))
+    out.print()
+    out.print(_templates_table(loaded))
+    out.print()
+    if lines:
+        show_lines(out, lines)
+        show_line_warnings(out, lines)
+        show_assumptions(out, lines)
     points = sum(meter["keys"] / meter["interval"] for meter in meters)
-    console.print(f"{loaded.file}: no mistakes; {len(meters)} meters, {len(facts['nodes'])} nodes, {points:.3g} readings per second")
+    summary = f"{loaded.file}: no mistakes; {len(meters)} meters, {len(facts['nodes'])} nodes, {points:.3g} readings per second"
+    out.print(Text(summary), soft_wrap=True)
+
+
+def _meters_table(meters: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("meter", "link", "framing", "client", "authentication", "every", "takes"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("framing", "every", "takes"))
+    for meter in meters:
+        times = meter["cycle_seconds"]
+        takes = "calls in" if times is None else _span(times["quick"], times["slow"])
+        row = (meter["id"], meter["connect"], meter["framing"], meter["client_sap"], meter["authentication"])
+        table.add_row(*(Text(str(cell)) for cell in row), Text(f"{meter['interval']:g} s"), Text(takes))
+    return table
+
+
+def _span(quick: float, slow: float) -> str:
+    first, second = duration_text(quick), duration_text(slow)
+    return first if first == second else f"{first} - {second}"
+
+
+def _templates_table(loaded: Loaded) -> Table:
+    """What is read, by template; what single meters read besides or instead is only counted."""
+    settings = loaded.settings
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("template", overflow="fold")
+    table.add_column("meters", justify="right")
+    table.add_column("reads", overflow="fold")
+    for name, template in settings.templates.items():
+        users = [meter for meter in settings.meters if meter.template == name]
+        reads = ", ".join(f"{key} {read.obis}" for key, read in template.read.items())
+        if template.profiles:
+            reads += "; profiles " + ", ".join(f"{called} {profile.obis}" for called, profile in template.profiles.items())
+        changed = sum(bool(meter.overrides) for meter in users)
+        if changed:
+            reads += f"; {changed} of the meters read something else (overrides)"
+        table.add_row(Text(name), Text(str(len(users))), Text(reads))
+    return table

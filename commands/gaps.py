@@ -11,14 +11,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from commands.configuration import load_or_refuse, refuse_argument
 from connectors.archive.reader import ArchiveReader
 from connectors.archive.schema import FILE_NAME
-from flows.embedded import check_virtual_meter
 from flows.interval_ledger import IntervalAccount, interval_accounts
-from flows.process import EXIT_CONFIGURATION, pipeline_file
-from flows.registry import installed_node_types
-from model.errors import ConfigurationError, StorageError
-from model.loading.load import load
+from model.errors import StorageError
 from model.messages import Gap, GapState
 
 EXIT_OPEN, EXIT_LOST = 1, 2
@@ -40,22 +37,18 @@ def gaps(
 
     Example: python -m commands gaps my.yaml --meter lab-1
     """
-    path = file or pipeline_file()
+    loaded = load_or_refuse(file, as_json)
     try:
-        loaded = load(path, installed_node_types(), check_meter=check_virtual_meter)
         with ArchiveReader(loaded.settings.state_dir / FILE_NAME) as archive:
             found = archive.gaps(meter)
             since = datetime.now(timezone.utc) - timedelta(days=days)
             accounts = list(interval_accounts(loaded.settings, archive, found, since, meter))
-    except ConfigurationError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(EXIT_CONFIGURATION) from None
     except StorageError as error:
-        typer.echo(f"{error.what}\n  -> {error.remedy}", err=True)
-        raise typer.Exit(EXIT_CONFIGURATION) from None
+        refuse_argument(error.what, error.remedy, as_json)
     if as_json:
         ledger = [_plain_account(account) for account in accounts]
-        typer.echo(json.dumps({"file": str(path), "since": since.isoformat(), "ledger": ledger, "gaps": [_plain(gap) for gap in found]}))
+        facts = {"file": str(loaded.file), "since": since.isoformat(), "ledger": ledger, "gaps": [_plain(gap) for gap in found]}
+        typer.echo(json.dumps(facts))
     else:
         _show_accounts(accounts, days)
         _show(found)

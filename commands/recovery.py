@@ -8,12 +8,10 @@ from typing import Annotated
 
 import typer
 
-from flows.embedded import check_virtual_meter
-from flows.process import EXIT_CONFIGURATION, EXIT_FATAL, pipeline_file
+from commands.configuration import load_or_refuse
+from flows.process import EXIT_FATAL
 from flows.recovery_store import FOLDER, back_up, check_store, make_store, set_aside
-from flows.registry import installed_node_types
-from model.errors import ConfigurationError, PipelineError
-from model.loading.load import load
+from model.errors import PipelineError
 
 
 def recovery(
@@ -25,12 +23,13 @@ def recovery(
 ) -> None:
     """Make the recovery store of a configuration where there is none yet, check it, and print its path for -r.
 
-    What is there already is left as it is, so this may run before every start. Exit code 1 when the store cannot be used.
+    What is there already is left as it is, so this may run before every start. Exit code 0 when
+    the store can be used, 1 when it cannot, 2 with mistakes in the configuration.
 
     Example: python -m bytewax.run flows.main -r $(python -m commands recovery) -s 10 -b 60
     """
+    loaded = load_or_refuse(file, as_json)
     try:
-        loaded = load(file or pipeline_file(), installed_node_types(), check_meter=check_virtual_meter)
         store = loaded.settings.state_dir / FOLDER
         moved = set_aside(store) if aside else None
         made = make_store(store, partitions)
@@ -38,8 +37,8 @@ def recovery(
         if backup is not None:
             back_up(store, backup)
     except PipelineError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else EXIT_FATAL) from None
+        typer.echo(json.dumps({"ok": False, "what": error.what, "remedy": error.remedy}) if as_json else str(error), err=not as_json)
+        raise typer.Exit(EXIT_FATAL) from None
     if as_json:
         found = {"store": str(store), "partitions": state.partitions, "made": made, "bytes": state.size}
         typer.echo(json.dumps({**found, "written": state.written.isoformat(), "moved_to": None if moved is None else str(moved)}))

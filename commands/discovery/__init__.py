@@ -1,0 +1,1 @@
+"""Finding meters and what is in them, for `discover`."""

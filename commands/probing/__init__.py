@@ -1,0 +1,1 @@
+"""Reading a meter once and showing everything about it, for `probe`."""

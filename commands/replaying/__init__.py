@@ -1,0 +1,1 @@
+"""Letting archived readings flow through the nodes of a configuration once more, for `replay`."""
