@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-import structlog
 import typer
 from pydantic import SecretStr
 from rich.console import Console
@@ -21,6 +17,7 @@ from commands.diagnosis.links import Chain, Link, Verdict
 from commands.diagnosis.meter import MeterLook
 from commands.diagnosis.owner import look_at_owner
 from commands.diagnosis.server import look_at_server
+from commands.quiet import quiet_log
 from connectors.thingsboard.connection import parse_address
 from flows.embedded import Embedded, check_virtual_meter
 from flows.process import EXIT_CONFIGURATION, pipeline_file
@@ -76,7 +73,7 @@ def diagnose(
     except ValueError as error:
         what, _, remedy = str(error).partition("; ")
         _refuse(as_json, path, [(what, remedy, None)], str(error))
-    with _quiet_log():
+    with quiet_log():
         chain = _look(loaded, chosen, token, force, as_json)
     first = chain.first_broken
     if as_json:
@@ -137,17 +134,6 @@ def _look(loaded: Loaded, meters: list[MeterSettings], login: SecretStr | None, 
                 finding.skip(f"{len(loaded.settings.meters) - len(meters)} further meters; name one with --meter")
         look_at_delivery(chain, loaded, holder)
     return chain
-
-
-@contextmanager
-def _quiet_log() -> Iterator[None]:
-    """The links say what there is to say; the log of the parts that are used would say it a second time."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    try:
-        yield
-    finally:
-        structlog.configure(**before)
 
 
 def _show_progress(status: Status, what: str) -> None:
