@@ -9,11 +9,13 @@ from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
 from flows.bookmark import archive_bookmark
+from flows.counting import Tally
 from model.cluster import Place
 from model.errors import ConfigurationError, PipelineError, Problem
 from model.loading.load import Loaded, LoadedNode
 from model.loading.wires import Wire
 from model.node import BuildContext, Remembered, no_memory
+from model.session_record import SessionRecord
 from model.stop import Stop
 
 FLOW_ID = "pipeline"
@@ -29,6 +31,8 @@ def build(
     resolve_thingsboard: Callable[[str], str],
     place: Place = _ALONE,
     remembered: Remembered = no_memory,
+    tally: Tally | None = None,
+    session: SessionRecord | None = None,
 ) -> Dataflow:
     """The dataflow that `loaded` describes: one step per node, with the node's id, in topological order.
 
@@ -36,9 +40,12 @@ def build(
     :arg resolve_thingsboard: see `BuildContext`.
     :arg place: see `BuildContext`.
     :arg remembered: see `BuildContext`.
+    :arg tally: counts what the nodes emit; without one nothing is counted.
+    :arg session: see `BuildContext`.
     :raises ConfigurationError: when a node cannot be built from its settings.
     """
     flow = Dataflow(FLOW_ID)
+    record = session or SessionRecord()
     bookmark = archive_bookmark(loaded.settings.state_dir)
     streams: dict[Wire, KeyedStream[Any]] = {}
     problems = []
@@ -46,7 +53,7 @@ def build(
         if not all(wire in streams for wire in node.inputs):
             continue  # behind a node that could not be built
         context = BuildContext(
-            flow, node.id, node.settings, loaded.settings, stop, resolve_meter, resolve_thingsboard, place, bookmark, remembered
+            flow, node.id, node.settings, loaded.settings, stop, resolve_meter, resolve_thingsboard, place, bookmark, remembered, record
         )
         try:
             ports = node.type.build(context, [streams[wire] for wire in node.inputs])
@@ -54,6 +61,8 @@ def build(
             problems.append(Problem(str(loaded.file), node.line, f"node {node.id}: {error.what}", error.remedy))
             continue
         _check_contract(flow, node, set(ports))
+        if tally is not None:
+            ports = tally.attach(flow, node.id, node.type.name, ports)
         streams.update({Wire(node.id, port): stream for port, stream in ports.items()})
     if problems:
         raise ConfigurationError(problems)

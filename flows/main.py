@@ -11,24 +11,32 @@ import structlog
 from flows.build import build
 from flows.clock import watch_clock
 from flows.cluster import place_in_cluster
+from flows.counting import Tally
 from flows.embedded import Embedded, check_virtual_meter
 from flows.logs import configure_logs
 from flows.process import end_while_waiting, explain_fatal_errors, give_up, keep_web_server_off, pipeline_file, refuse, stop_on_signals
 from flows.recovery_store import store_in_use
 from flows.registry import installed_node_types
+from flows.status import Told, tell_status
+from flows.supervision import tell_systemd
 from model.errors import ConfigurationError, StorageError
 from model.loading.load import load
+from model.progress import PROGRESS
+from model.session_record import SessionRecord
 from model.stop import Stop
 
 log = structlog.get_logger(__name__)
 stop = Stop()
+tally, session = Tally(), SessionRecord()
 
 try:
     loaded = load(pipeline_file(), installed_node_types(), check_meter=check_virtual_meter)
     configure_logs(loaded.settings.log, loaded.secrets)
     embedded = Embedded(loaded.settings)
     place = place_in_cluster()
-    flow = build(loaded, stop, embedded.resolve_meter, embedded.resolve_thingsboard, place, store_in_use(place))
+    flow = build(
+        loaded, stop, embedded.resolve_meter, embedded.resolve_thingsboard, place, store_in_use(place), tally=tally, session=session
+    )
 except ConfigurationError as error:
     refuse(error)
 except StorageError as error:
@@ -41,3 +49,6 @@ explain_fatal_errors()
 stop_on_signals(stop)
 end_while_waiting(stop, place)
 watch_clock(stop, place)
+told = Told(loaded.file, place, tally.status, session, PROGRESS)
+tell_status(loaded.settings.state_dir, told, stop)
+tell_systemd(stop, PROGRESS, told.status)

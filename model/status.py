@@ -49,9 +49,12 @@ class SessionEnd:
     """One end of a connection to ThingsBoard, or one attempt that failed.
 
     :arg cause: the name of the ending, such as "taken-over"; see `connectors/thingsboard/ending`.
-    :arg code: the reason code of MQTT 5 (0 to 255) that the server stated; None where it stated none.
+    :arg code: the reason code that the server stated, 0 to 255, in the numbers of MQTT 5 also where it speaks 3.1.1; None where it
+        stated none.
     :arg detail: server and what it said, for people.
     :arg lasted: seconds from CONNACK to the end; None where the server never accepted the connection.
+    :arg times: attempts in a row that failed in this way, this one included; `until` is when the last of them did. On disk
+        always 1 and None.
     """
 
     at: AwareDatetime
@@ -59,6 +62,8 @@ class SessionEnd:
     code: int | None = None
     detail: str = ""
     lasted: float | None = None
+    times: int = 1
+    until: AwareDatetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

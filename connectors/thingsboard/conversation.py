@@ -53,6 +53,7 @@ from connectors.thingsboard.payload import named
 from connectors.thingsboard.rhythm import Closure
 from connectors.thingsboard.trouble import Incident, Trouble
 from connectors.thingsboard.wake import Wake
+from model.session_record import SessionRecord
 from model.settings.thingsboard import ThingsBoardSettings
 from model.timestamps import from_ms
 
@@ -107,6 +108,7 @@ class Conversation:
     """One connection from CONNECT to its end; `run` returns when it is over.
 
     :arg trouble: told when records are acknowledged and when messages are refused.
+    :arg record: told when the server accepted the connection, and what was sent and acknowledged.
     :arg listen: seconds to send no record after CONNACK, to see whether the connection ends by itself.
     :arg proven: whether it is known already that connections end over what is sent.
     :arg clock: monotonic seconds. :arg now: wall clock, aware UTC.
@@ -123,6 +125,7 @@ class Conversation:
         stopping: Stopping,
         wake: Wake,
         trouble: Trouble,
+        record: SessionRecord,
         clock: Callable[[], float],
         now: Callable[[], datetime],
         listen: float = 0.0,
@@ -132,6 +135,7 @@ class Conversation:
         self._outbox, self._dispatch, self._pacer, self._known = outbox, dispatch, pacer, known
         self._stopping, self._wake = stopping, wake
         self._trouble = trouble
+        self._record = record
         self._clock, self._now = clock, now
         self._grace = 0.0 if settings.protocol == "5" else GRACE
         self._window = settings.inflight
@@ -200,6 +204,7 @@ class Conversation:
         self._limits_until = now if self._known.asked else now + ANSWER_TIMEOUT
         self._listen_until = now + self._listen
         self._known.asked = True
+        self._record.enter("up")
         self._trouble.connected(self._settings.protocol, self._outbox.depth)
 
     def _received(self, event: Received) -> None:
@@ -233,6 +238,7 @@ class Conversation:
         if event.code >= _SUCCESS_BELOW:
             self._refused(sent, event.code)
             return
+        self._record.acknowledged()
         self._believed.append((self._last_ack, sent.packet))
         if sent.packet.pending:
             self._known.exhaustion.passed()
@@ -295,6 +301,7 @@ class Conversation:
                 self._bury(self._dispatch.malformed(packet), TOO_LARGE, reason)
                 continue
             self._sent[self._connection.publish(packet.topic, packet.payload)] = _Sent(packet, now)
+            self._record.sent()
 
     def _silent_until(self) -> float:
         """The moment before which no record may be sent."""

@@ -28,6 +28,7 @@ from connectors.thingsboard.outbox_rows import Losses
 from connectors.thingsboard.outbox_trouble import OutboxTrouble
 from connectors.thingsboard.payload import Record
 from model.errors import StorageError
+from model.progress import PROGRESS
 
 RETRY = 2.0
 """Seconds between two attempts to write after the disk refused."""
@@ -150,6 +151,7 @@ class Intake:
         log.error("memory is full: the flow stands still until the outbox has room", waiting=self._readings, patience=patience)
         while self._readings > self._most and not self._stopping():
             self._sleep(SLICE)
+            PROGRESS.holds()
             now = self._clock()
             self._flush()
             if now - begun >= self._block_at_most:

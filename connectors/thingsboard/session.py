@@ -27,6 +27,7 @@ from connectors.thingsboard.trouble import Incident, Trouble
 from connectors.thingsboard.wake import Wake
 from model.errors import StorageError
 from model.messages import Alert
+from model.session_record import SessionRecord
 from model.settings.thingsboard import ThingsBoardSettings
 from model.timestamps import utc_now
 
@@ -51,6 +52,7 @@ class Session:
     :arg outbox: what to send; read and emptied by the session's thread.
     :arg context: for TLS; None for plain TCP.
     :arg standing: the alert that an earlier run left standing, if any.
+    :arg record: told what becomes of the session, for those who report on the process.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Session:
         outbox: Outbox,
         context: ssl.SSLContext | None = None,
         standing: Alert | None = None,
+        record: SessionRecord | None = None,
     ) -> None:
         self._settings, self._address, self._client_id = settings, address, client_id
         self._outbox, self._context = outbox, context
@@ -70,6 +73,8 @@ class Session:
         who = f"client {client_id}, pid {os.getpid()} on host {socket.gethostname()}"
         quiet = stable(settings.reconnect_max) + settings.reconnect_max
         self._trouble = Trouble(outbox.tell, quiet, utc_now, time.monotonic, who, standing)
+        self._record = record or SessionRecord()
+        self._record.begin(f"{'mqtts' if address.tls else 'mqtt'}://{address}", client_id, settings.protocol)
         self._known = Known()
         self._rhythm = rhythm.Rhythm(FIGHT[settings.protocol])
         self._was: Ending | None = None
@@ -112,15 +117,18 @@ class Session:
                 pause = self._connect_once()
             except StorageError as error:  # nothing can be acknowledged in the outbox: better not to send it
                 self._outbox.trouble.disk(f"{error.what}; nothing is delivered meanwhile", error.remedy)
+                self._record.enter("backing-off")
                 pause = min(STORAGE_PAUSE * 2.0**self._storage_failures, MOST_STORAGE_PAUSE)
                 self._storage_failures = min(self._storage_failures + 1, 10)
             except Exception as error:  # a defect must not end the session silently
                 log.exception("the session failed unexpectedly and connects again")
-                pause = self._after(UNEXPECTED, Incident(type(error).__name__), 0.0)
+                pause = self._after(UNEXPECTED, Incident(type(error).__name__))
             self._stop.wait(pause)
+        self._record.enter("closed")
 
     def _connect_once(self) -> float:
         """One connection, from the attempt to its end; returns the seconds to wait before the next."""
+        self._record.enter("connecting")
         self._outbox.probe()
         self._outbox.trouble.disk_is_back("the outbox can be written again")
         connection = Connection(self._settings, self._address, self._client_id, self._context)
@@ -129,7 +137,7 @@ class Session:
         except OSError as error:
             connection.close()
             self._rhythm.broken()
-            return self._after(self._away(not_opened(error)), Incident(f"{self._address}: {error}"), 0.0)
+            return self._after(self._away(not_opened(error)), Incident(f"{self._address}: {error}"))
         self._conversing = True
         try:
             farewell = self._converse(connection)
@@ -141,7 +149,7 @@ class Session:
             return 0.0
         lifetime = None if farewell.closure is None else farewell.lifetime
         incident = Incident(f"server {self._address}", said(farewell.code, self._settings.protocol), lifetime)
-        return self._after(cause, incident, farewell.lifetime)
+        return self._after(cause, incident, farewell.code)
 
     def _converse(self, connection: Connection) -> Farewell:
         conversation = Conversation(
@@ -154,6 +162,7 @@ class Session:
             self._stopping,
             self._wake,
             self._trouble,
+            self._record,
             time.monotonic,
             utc_now,
             rhythm.LISTEN if self._rhythm.listening else 0.0,
@@ -173,12 +182,14 @@ class Session:
         restarting = ending is TCP_REFUSED and self._was in (CONNECTION_LOST, SHUTTING_DOWN)
         return SHUTTING_DOWN if restarting else ending
 
-    def _after(self, ending: Ending, incident: Incident, lifetime: float) -> float:
+    def _after(self, ending: Ending, incident: Incident, code: int | None = None) -> float:
         self._was = ending
         if self._stop.is_set():
             return 0.0
+        self._record.ended(ending.name, code, "; ".join(filter(None, (incident.where, incident.said))), incident.lifetime)
+        self._record.enter("backing-off")
         self._trouble.happened(ending, incident)
-        pause = self._reconnect.after(ending, lifetime)
+        pause = self._reconnect.after(ending, incident.lifetime or 0.0)
         if self._rhythm.listening and not ending.contested:
             pause = min(pause, rhythm.SOON)
         log.debug("connecting again", seconds=round(pause, 2), cause=ending.name)

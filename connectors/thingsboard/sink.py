@@ -46,6 +46,7 @@ from model.errors import StorageError
 from model.messages import FLEET, Alert, HealthReport, Reading
 from model.node import BuildContext, NodeType, Ports
 from model.opening import Opening, merge_after_opening
+from model.session_record import SessionRecord
 from model.settings.node import NodeSettings
 from model.settings.pipeline import PipelineSettings
 from model.settings.thingsboard import OutboxSettings
@@ -111,13 +112,16 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
 
     :arg resolve: turns the url into one that can be dialled.
     :arg stopping: whether the process is to end.
+    :arg record: told what becomes of the session.
     :raises OwnershipError: when another process on this host has the session or the outbox.
     :raises StorageError: when state_dir cannot be used and that will not heal by itself.
     """
 
-    def __init__(self, pipeline: PipelineSettings, resolve: Callable[[str], str], stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, pipeline: PipelineSettings, resolve: Callable[[str], str], stopping: Callable[[], bool], record: SessionRecord
+    ) -> None:
         settings = pipeline.thingsboard.outbox
-        self._pipeline, self._resolve = pipeline, resolve
+        self._pipeline, self._resolve, self._record = pipeline, resolve, record
         self._devices = Devices(pipeline)
         self._fleet_reports = pipeline.thingsboard.api == "gateway"
         self._path = pipeline.state_dir / FILE_NAME
@@ -215,7 +219,7 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
             name = client_id(state_dir, settings.client_id)
             outbox = Outbox(self._path, settings.outbox.keep_receipts, bounds=_bounds(settings.outbox), trouble=self._trouble)
             undo.callback(outbox.close)
-            session = Session(settings, address, name, outbox, context, standing_alert(self._path))
+            session = Session(settings, address, name, outbox, context, standing_alert(self._path), self._record)
             session.start()
             undo.pop_all()
         return Opened(ownership, outbox, session)
@@ -227,12 +231,14 @@ class ThingsBoardSink(FixedPartitionedSink[Item, Snapshot]):
     :arg pipeline: meters, state_dir and the ThingsBoard section.
     :arg resolve: turns the ThingsBoard url into one that can be dialled, in the process that owns the session.
     :arg stop: ends a wait for room.
+    :arg record: told what becomes of the session.
     """
 
-    def __init__(self, pipeline: PipelineSettings, resolve: Callable[[str], str], stop: Stop) -> None:
+    def __init__(self, pipeline: PipelineSettings, resolve: Callable[[str], str], stop: Stop, record: SessionRecord | None = None) -> None:
         self._pipeline = pipeline
         self._resolve = resolve
         self._stop = stop
+        self._record = record or SessionRecord()
         self._built: ThingsBoardPartition | None = None
 
     def list_parts(self) -> list[str]:
@@ -250,7 +256,7 @@ class ThingsBoardSink(FixedPartitionedSink[Item, Snapshot]):
         the partition's own snapshot is loaded: once for that item, once for the snapshot; then it closes the first one.
         """
         successor = None if self._built is None else self._built.hand_over()
-        self._built = successor or ThingsBoardPartition(self._pipeline, self._resolve, self._stop.requested)
+        self._built = successor or ThingsBoardPartition(self._pipeline, self._resolve, self._stop.requested, self._record)
         return self._built
 
 
@@ -273,7 +279,8 @@ def _make_directory(state_dir: Path) -> None:
 
 
 def _build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
-    thingsboard_out(context.node_id, *inputs, sink=ThingsBoardSink(context.pipeline, context.resolve_thingsboard, context.stop))
+    sink = ThingsBoardSink(context.pipeline, context.resolve_thingsboard, context.stop, context.session)
+    thingsboard_out(context.node_id, *inputs, sink=sink)
     return {}
 
 

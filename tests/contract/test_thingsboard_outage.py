@@ -22,6 +22,7 @@ from connectors.thingsboard.payload import Record
 from model.errors import StorageError
 from model.messages import Dropped, Origin
 from model.node import MAIN
+from model.session_record import SessionRecord
 from model.stop import Stop
 from model.timestamps import to_ms
 from simulator.thingsboard.accounts import Account
@@ -87,7 +88,7 @@ def test_a_disk_that_is_no_disk_ends_the_start_with_a_message(tmp_path: Path) ->
     (tmp_path / "state").write_text("in the way")
     pipeline = pipeline_of(tmp_path / "state", "mqtt://127.0.0.1:1")
     with pytest.raises(StorageError, match="state_dir"):
-        sink_module.ThingsBoardPartition(pipeline, lambda url: url, lambda: False)
+        sink_module.ThingsBoardPartition(pipeline, lambda url: url, lambda: False, SessionRecord())
 
 
 def test_an_outbox_that_is_deleted_while_the_broker_is_away_loses_nothing(

@@ -23,6 +23,7 @@ from connectors.thingsboard.payload import GATEWAY_ITSELF, Kind, Record, encode_
 from connectors.thingsboard.rhythm import LISTEN
 from connectors.thingsboard.trouble import Trouble
 from connectors.thingsboard.wake import Wake
+from model.session_record import SessionRecord
 from model.settings.thingsboard import ThingsBoardSettings
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -77,6 +78,7 @@ class Talk:
         self.stopping = Stopping()
         self.settings = ThingsBoardSettings(url="mqtt://localhost", token="t", **settings)
         self.known = Known()
+        self.record = SessionRecord()
         self.pacer = Pacer(lambda: 0.0)
         self.dispatch = Dispatch(self.outbox, self.settings.api, self.pacer)
 
@@ -93,6 +95,7 @@ class Talk:
             self.stopping,
             self.wake,
             trouble,
+            self.record,
             lambda: network.now,
             lambda: NOW,
             listen,
