@@ -18,6 +18,9 @@ from flows.process import pipeline_file
 from model.finding import Degree, Verdict, verdict_of, worst_first
 
 EXIT_CODES = {Verdict.HEALTHY: 0, Verdict.MINOR: 1, Verdict.CRITICAL: 2}
+WIDTH = 140
+"""Columns where it is no terminal that says: a mail, a log."""
+
 _STYLES = {Verdict.HEALTHY: "bold green", Verdict.MINOR: "bold yellow", Verdict.CRITICAL: "bold red"}
 
 
@@ -33,6 +36,8 @@ def health(
     Example: python -m commands health || mail -s "meters" you@example.org
     """
     console = Console(highlight=False, soft_wrap=True, quiet=as_json)
+    if not console.is_terminal:
+        console.width = WIDTH
     with quiet_log(), console.status("") as status:
         site = site_of(file or pipeline_file())
         areas = look(site, lambda name: status.update(Text(name)))

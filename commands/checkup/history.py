@@ -28,6 +28,9 @@ OPEN_TOO_LONG = timedelta(hours=1)
 LOST_LATELY = timedelta(days=7)
 
 
+_DAMAGE_REMEDY = "restart the flow: it moves a damaged archive aside and keeps what can be read of it; then check the disk (dmesg)"
+
+
 class UnreadableError(Exception):
     """The archive cannot be read; what and remedy."""
 
@@ -52,9 +55,7 @@ def archive_of(site: Site) -> Iterator[ArchiveReader | None]:
     except StorageError as error:
         raise UnreadableError(error.what, error.remedy) from error
     except sqlite3.DatabaseError as error:
-        remedy = (
-            "restart the flow: it moves a damaged archive aside and keeps what can be read of it; then check the disk (dmesg, smartctl)"
-        )
+        remedy = _DAMAGE_REMEDY
         if isinstance(error, sqlite3.OperationalError):
             remedy = "try again; if it stays so, end the program that holds the file (a database shell, a backup)"
         raise UnreadableError(f"{path}: {error}", remedy) from error
@@ -80,7 +81,7 @@ def look_at_archive(area: Area, site: Site) -> None:
         return
     if problems:
         what = f"it is damaged: {clipped(problems, 2)}"
-        area.critical(what, "restart the flow: it moves a damaged archive aside and keeps what can be read of it; then check the disk")
+        area.critical(what, _DAMAGE_REMEDY)
         return
     age = "no report yet" if latest is None else f"the latest report ended {ago(latest.report.end, site.now)}"
     area.fact(f"can be read; {age}")
@@ -134,7 +135,8 @@ def _look_at_freshness(area: Area, site: Site, latest: HealthReport) -> None:
         return
     overdue = 3 * (latest.end - latest.start) + timedelta(seconds=60)
     if site.now - latest.end > overdue:
-        what = f"the flow runs, but its latest report in the archive ended {ago(latest.end, site.now)}: the archive is not written, or it is stuck"
+        what = f"the flow runs, but its latest report in the archive ended {ago(latest.end, site.now)}"
+        what += ": the archive is not written, or the flow is stuck"
         area.critical(what, "see disk and flow; look for `archive` in the log")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -79,16 +80,18 @@ def _fault(site: Site, archive: ArchiveReader, meter: MeterSettings, latest: Arc
     if latest.outcome is Outcome.OK:
         return None
     cycles = archive.cycles(meter.id, min(latest.started, site.now - recent), site.now + timedelta(minutes=1))
-    error = _worst([error for error in (cycles or [latest])[-1].errors])
+    error = _worst((cycles or [latest])[-1].errors)
     told = f"{error.key + ': ' if error.key else ''}{error.detail}" if error else "no error is noted"
     remedy = error.remedy if error and error.remedy else "python -m commands diagnose --meter " + meter.id
     if any(cycle.value_count for cycle in cycles):
         failed = sum(cycle.outcome is not Outcome.OK for cycle in cycles)
-        return Fault(meter, f"{failed} of its latest {len(cycles)} cycles are not whole: {told}", remedy, error and error.kind, False)
-    return Fault(meter, f"gives no values: {told}", remedy, error and error.kind, True)
+        return Fault(
+            meter, f"{failed} of its latest {len(cycles)} cycles are not whole: {told}", remedy, error.kind if error else None, False
+        )
+    return Fault(meter, f"gives no values: {told}", remedy, error.kind if error else None, True)
 
 
-def _worst(errors: list[ReadError]) -> ReadError | None:
+def _worst(errors: Sequence[ReadError]) -> ReadError | None:
     """One that concerns the whole cycle, else the first."""
     return min(errors, key=lambda error: error.key is not None, default=None)
 

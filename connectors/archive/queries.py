@@ -74,8 +74,8 @@ CYCLES = (
     " WHERE meter = ? AND started >= ? AND started < ? ORDER BY started LIMIT ?"
 )
 LATEST_CYCLES = (
-    f"WITH RECURSIVE {_each_meter('cycles')} SELECT meter, started, due, duration, outcome, value_count, exchanges, associated, clock_offset"
-    " FROM each_meter JOIN cycles ON meter = m AND started = (SELECT max(started) FROM cycles WHERE meter = m) ORDER BY meter"
+    f"WITH RECURSIVE {_each_meter('cycles')} SELECT meter, started, due, duration, outcome, value_count, exchanges, associated,"
+    " clock_offset FROM each_meter JOIN cycles ON meter = m AND started = (SELECT max(started) FROM cycles WHERE meter = m) ORDER BY meter"
 )
 ERRORS = "SELECT started, key, kind, detail, remedy FROM errors WHERE meter = ? AND started >= ? AND started < ? ORDER BY started, place"
 VIOLATIONS = (

@@ -173,7 +173,7 @@ class ArchiveReader:
         return next((from_ms(ts) for (ts,) in self._rows(queries.FIRST_REPORT, (FLEET,))), None)
 
     def integrity_problems(self, most: int = 5) -> list[str]:
-        """What is wrong with the file's structure (PRAGMA quick_check), where it is small enough to be looked at in a moment; [] for nothing.
+        """What is wrong with the file's structure (PRAGMA quick_check), where it is small enough for that; [] for nothing.
 
         Of a large one only the schema's pages and the first and last rows of each table are read.
 
