@@ -15,7 +15,7 @@ from rich.text import Text
 from commands.diagnosis.delivery import look_at_delivery
 from commands.diagnosis.links import Chain, Link, Verdict
 from commands.diagnosis.meter import MeterLook
-from commands.diagnosis.owner import look_at_owner
+from commands.diagnosis.owner import look_at_owner, look_at_stand_in
 from commands.diagnosis.server import look_at_server
 from commands.quiet import quiet_log
 from connectors.thingsboard.connection import parse_address
@@ -114,10 +114,8 @@ def _look(loaded: Loaded, meters: list[MeterSettings], login: SecretStr | None, 
         with chain.link("settings", "configuration") as finding:
             nodes, count = len(loaded.nodes), len(loaded.settings.meters)
             finding.found = f"{loaded.file}: no mistakes, {count} meters, {nodes} nodes"
-        holder = None
         if settings.url == EMBEDDED:
-            with chain.link("thingsboard", "server") as finding:
-                finding.skip("the built-in stand-in lives inside the pipeline's process and is not reached from outside")
+            holder = look_at_stand_in(chain, loaded)
         else:
             address = parse_address(settings.url)
             look_at_server(chain, settings, address, login)

@@ -81,6 +81,7 @@ def _fault(site: Site, archive: ArchiveReader, meter: MeterSettings, latest: Arc
         return None
     cycles = archive.cycles(meter.id, min(latest.started, site.now - recent), site.now + timedelta(minutes=1))
     error = _worst((cycles or [latest])[-1].errors)
+    kind = error.kind if error else None
     told = f"{error.key + ': ' if error.key else ''}{error.detail}" if error else "no error is noted"
     remedy = error.remedy if error and error.remedy else "python -m commands diagnose --meter " + meter.id
     if any(cycle.value_count for cycle in cycles):
@@ -88,7 +89,7 @@ def _fault(site: Site, archive: ArchiveReader, meter: MeterSettings, latest: Arc
         return Fault(
             meter, f"{failed} of its latest {len(cycles)} cycles are not whole: {told}", remedy, error.kind if error else None, False
         )
-    return Fault(meter, f"gives no values: {told}", remedy, error.kind if error else None, True)
+    return Fault(meter, f"gives no values: {told}", remedy, kind, True)
 
 
 def _worst(errors: Sequence[ReadError]) -> ReadError | None:

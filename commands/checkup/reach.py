@@ -9,10 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from commands.host.processes import describe
-from commands.host.sockets import connections_to, owners_of
+from commands.host.holders import holder_of_connection, holder_of_port
 from connectors.dlms.host_names import lookup
-from connectors.dlms.link.port_owner import owner_of
 from connectors.dlms.link.tcp import reason, remedy
 from model.settings.link_address import LinkAddress, authority
 
@@ -78,17 +76,6 @@ async def _network(address: LinkAddress) -> Reach:
     return Reach(address.line, True, f"{name} accepts connections")
 
 
-def holder_of_connection(addresses: Iterable[str], port: int) -> str | None:
-    """Who on this host is connected to one of these addresses; None when nobody is."""
-    inodes = [connection.inode for connection in connections_to(set(addresses), port)]
-    if not inodes:
-        return None
-    pids = [pid for pids in owners_of(inodes).pids.values() for pid in pids if pid != os.getpid()]
-    if pids:
-        return describe(min(pids))
-    return None if owners_of(inodes).pids else "a process of another user"
-
-
 def _port(address: LinkAddress) -> Reach:
     """A serial port is not opened: that would disturb whoever uses it."""
     device = Path(address.device)
@@ -99,8 +86,8 @@ def _port(address: LinkAddress) -> Reach:
         group = _group(device)
         remedy_text = f"add the user to the group {group} and log in again, or in systemd set SupplementaryGroups={group}"
         return Reach(address.line, False, f"this user may not open {device}", remedy_text)
-    owner = owner_of(address.device)
-    if owner.startswith("pid"):
+    owner = holder_of_port(address.device)
+    if owner is not None:
         return Reach(address.line, None, f"{device} is in use by {owner} and was left alone")
     return Reach(address.line, True, f"{device} is there and may be opened")
 
