@@ -15,7 +15,7 @@ from rich.text import Text
 from commands.diagnosis.delivery import look_at_delivery
 from commands.diagnosis.links import Chain, Link, Verdict
 from commands.diagnosis.meter import MeterLook
-from commands.diagnosis.owner import look_at_owner, look_at_stand_in
+from commands.diagnosis.owner import look_at_owner, look_at_stand_in, running_session
 from commands.diagnosis.server import look_at_server
 from commands.quiet import quiet_log
 from connectors.thingsboard.connection import parse_address
@@ -118,7 +118,7 @@ def _look(loaded: Loaded, meters: list[MeterSettings], login: SecretStr | None, 
             holder = look_at_stand_in(chain, loaded)
         else:
             address = parse_address(settings.url)
-            look_at_server(chain, settings, address, login)
+            look_at_server(chain, settings, address, login, running_session(loaded.settings.state_dir))
             holder = look_at_owner(chain, loaded, address)
         embedded = Embedded(loaded.settings)
         try:

@@ -66,11 +66,10 @@ def _alternatives(meter: MeterSettings, linked: bool) -> Iterator[Alternative]:
     )
     if public.client_sap != meter.client_sap:
         others = "; then block_cipher_key, authentication_key, client_system_title and the invocation counter"
-        silent = ", or it is silent to wrong keys or a low invocation counter"
         yield Alternative(
             f"client {public.client_sap}",
             f"the meter answers the public client {public.client_sap} at this address and is silent to client {meter.client_sap}:"
-            f" it does not know this client_sap{', or it is silent to wrong keys or a low invocation counter' if meter.is_ciphered else ''}",
+            f" it does not know this client_sap{', or it refuses keys or counter in silence' if meter.is_ciphered else ''}",
             f"check client_sap: the meter's supplier says which clients it has{others if meter.is_ciphered else ''}",
             public,
         )
@@ -107,6 +106,7 @@ async def _answers(meter: MeterSettings, resolve: Callable[[str, str], str]) -> 
     try:
         await session.associate()
     except MeterError as error:
+        await session.abandon()
         linked = meter.framing == "hdlc" and session.failed_in not in (None, State.IDLE, State.CONNECTING, State.CLOSED)
         return linked or error.kind is ErrorKind.REFUSED
     finally:

@@ -177,6 +177,7 @@ class MeterLook:
         """Link, data link and association are opened in one go; where it stopped tells which of them is broken."""
         fault: MeterError | None = None
         chain.looking(f"{meter.id}: association")
+        neighbour = await _holder_of_link(meter)
         try:
             await session.associate()
         except MeterError as error:
@@ -186,24 +187,27 @@ class MeterLook:
         if fault is not None and fault.kind is ErrorKind.TIMEOUT and self.holder is None:
             chain.looking(f"{meter.id}: what else it may answer to")
             linked = meter.framing == "hdlc" and session.failed_in not in _BEFORE_ASSOCIATION
-            await session.close()
+            await session.abandon()
             fault = _told_apart(fault, await ask_otherwise(meter, self.resolve, linked))
         with chain.link(meter.id, "link") as finding:
             if fault is not None and fault.kind is ErrorKind.CONNECT:
-                raise self._broken(fault, meter)
+                raise self._broken(fault, meter, neighbour)
             finding.found = f"{meter.connect} is open"
         if meter.framing == "hdlc":
             with chain.link(meter.id, "HDLC") as finding:
                 if fault is not None and session.failed_in in _BEFORE_ASSOCIATION:
-                    raise self._broken(fault, meter)
+                    raise self._broken(fault, meter, neighbour)
                 finding.found = f"the data link is up: server {meter.server_logical}/{meter.server_physical}, client {meter.client_sap}"
         with chain.link(meter.id, "association") as finding:
             if fault is not None:
-                raise self._broken(fault, meter)
+                raise self._broken(fault, meter, neighbour)
             finding.found = f"accepted, authentication {meter.authentication}, GET-with-list {'yes' if session.with_list else 'no'}"
 
-    def _broken(self, fault: MeterError, meter: MeterSettings) -> BrokenLinkError:
+    def _broken(self, fault: MeterError, meter: MeterSettings, neighbour: str | None) -> BrokenLinkError:
         remedy = _remedy(fault, meter)
+        if neighbour is not None:
+            what = f"{meter.connect}: {fault.what}; {neighbour} on this host is connected to it"
+            return BrokenLinkError(what, f"stop it, many meters accept one connection at a time; else {remedy}")
         if self.holder is not None:
             remedy = f"{remedy}; the running pipeline (pid {self.holder}) may hold the only connection that this meter allows"
         return BrokenLinkError(f"{meter.connect}: {fault.what}", remedy.removeprefix("; "))

@@ -83,7 +83,7 @@ def test_a_whole_chain_is_exit_code_0_and_nobody_logs_in(site: Site) -> None:
     code, links, first = site.links()
     assert (code, first) == (0, None)
     good = [name for (_, name), link in links.items() if link["verdict"] == "good"]
-    assert good == ["configuration", "name", "TCP", "name", "link", "HDLC", "association", "read", "mapping", "validation"]
+    assert good == ["configuration", "name", "TCP", "MQTT", "name", "link", "HDLC", "association", "read", "mapping", "validation"]
     assert links["lab", "read"]["found"].startswith("5 of 5 values")
     assert "voltage" in links["lab", "mapping"]["found"]
     assert site.server.snapshot().sessions_opened == 0
