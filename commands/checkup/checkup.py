@@ -1,4 +1,4 @@
-"""All areas, in the order in which a person asks; one that fails itself does not hide the others."""
+"""All areas, causes before what follows from them; one that fails itself does not hide the others."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from model.timestamps import utc_now
 
 AREAS: dict[str, Callable[[Area, Site], None]] = {
     "configuration": look_at_configuration,
+    "disk": look_at_disk,
+    "session owner": look_at_owner,
     "services": look_at_services,
     "flow": look_at_flow,
-    "session owner": look_at_owner,
     "session": look_at_session,
     "neighbours": look_at_neighbours,
-    "publish rate": look_at_rate,
     "meters": look_at_meters,
-    "gaps": look_at_gaps,
+    "clock": look_at_clock,
     "outbox": look_at_outbox,
     "archive": look_at_archive,
-    "disk": look_at_disk,
-    "clock": look_at_clock,
+    "gaps": look_at_gaps,
+    "publish rate": look_at_rate,
 }
 
 

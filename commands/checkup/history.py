@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from commands.checkup.area import Area, Site, ago, clipped
 from connectors.archive.reader import ArchiveReader
 from connectors.archive.schema import FILE_NAME
+from connectors.disk import is_damage
 from model.errors import StorageError
 from model.finding import Degree
 from model.messages import FLEET, Gap, GapState, HealthReport
@@ -53,7 +54,7 @@ def archive_of(site: Site) -> Iterator[ArchiveReader | None]:
         with ArchiveReader(path) as archive:
             yield archive
     except StorageError as error:
-        raise UnreadableError(error.what, error.remedy) from error
+        raise UnreadableError(error.what, _DAMAGE_REMEDY if is_damage(error.__cause__) else error.remedy) from error
     except sqlite3.DatabaseError as error:
         remedy = _DAMAGE_REMEDY
         if isinstance(error, sqlite3.OperationalError):

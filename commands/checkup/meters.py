@@ -18,6 +18,9 @@ from model.settings.meter import MeterSettings
 TRIED = 64
 """Addresses that are tried at most."""
 
+IN_A_ROW = 3
+"""So many cycles without a value, one after the other, and the meter counts as silent."""
+
 NAMED = 5
 """Meters, or lines, that get a finding of their own; the others are counted."""
 
@@ -84,7 +87,7 @@ def _fault(site: Site, archive: ArchiveReader, meter: MeterSettings, latest: Arc
     kind = error.kind if error else None
     told = f"{error.key + ': ' if error.key else ''}{error.detail}" if error else "no error is noted"
     remedy = error.remedy if error and error.remedy else "python -m commands diagnose --meter " + meter.id
-    if any(cycle.value_count for cycle in cycles):
+    if any(cycle.value_count for cycle in cycles[-IN_A_ROW:]):
         failed = sum(cycle.outcome is not Outcome.OK for cycle in cycles)
         return Fault(
             meter, f"{failed} of its latest {len(cycles)} cycles are not whole: {told}", remedy, error.kind if error else None, False

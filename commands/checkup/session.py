@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from datetime import timedelta
 
 from commands.checkup.area import Area, Site, ago
-from connectors.thingsboard.ending import ending_named
+from connectors.thingsboard.connection import parse_address
+from connectors.thingsboard.ending import Ending, ending_named, not_opened
 from connectors.thingsboard.outbox_schema import FILE_NAME
 from connectors.thingsboard.outbox_state import standing_alert
 from connectors.thingsboard.trouble import ALERT_KIND
 from model.errors import StorageError
 from model.finding import Degree
 from model.messages import Alert, Severity
+from model.settings.thingsboard import EMBEDDED
 from model.status import SessionEnd, SessionStatus, read_session_ends
 
 RECENT = timedelta(hours=1)
@@ -21,6 +24,9 @@ LASTING = timedelta(seconds=60)
 
 OFTEN = 10
 """Ends within `RECENT` that are too many, whatever their causes."""
+
+PATIENCE = 3.0
+"""Seconds to wait for a TCP connection to the server."""
 
 STARTING = timedelta(seconds=20)
 _LOG_REMEDY = "look for `thingsboard session` in the log"
@@ -38,7 +44,8 @@ def look_at_session(area: Area, site: Site) -> None:
         return
     if alert is not None:
         degree = Degree.CRITICAL if alert.severity is Severity.CRITICAL or (session is not None and session.state != "up") else Degree.MINOR
-        area.note(degree, f"since {alert.ts:%H:%M:%S} UTC: {alert.evidence}", alert.remedy)
+        what, remedy = _with_latest(alert, site, session)
+        area.note(degree, f"since {alert.ts:%H:%M:%S} UTC: {what}", remedy)
     if session is None:
         if all(site.now - status.started > STARTING for status in site.running):
             area.critical("no process of the flow owns a session with ThingsBoard", _LOG_REMEDY)
@@ -67,6 +74,29 @@ def _recent_ends(site: Site, session: SessionStatus | None) -> list[SessionEnd]:
     return [end for end in kept if timedelta(0) <= site.now - end.at <= RECENT]
 
 
+def _with_latest(alert: Alert, site: Site, session: SessionStatus | None) -> tuple[str, str]:
+    """Evidence and remedy; an alert tells how the trouble began, and what is found now may say more."""
+    if session is None or session.state == "up":
+        return alert.evidence, alert.remedy
+    found = _try_server(site)
+    if found is None:
+        return f"{alert.evidence}. Tried just now: the server's port accepts connections", alert.remedy
+    remedy = alert.remedy if found.remedy == alert.remedy else f"{alert.remedy}; now: {found.remedy}"
+    return f"{alert.evidence}. Tried just now: {found.explanation}", remedy
+
+
+def _try_server(site: Site) -> Ending | None:
+    """Why no TCP connection to the server can be made; None where one can, or where nobody but the flow knows the server."""
+    if site.loaded is None or site.loaded.settings.thingsboard.url == EMBEDDED:
+        return None
+    address = parse_address(site.loaded.settings.thingsboard.url)
+    try:
+        socket.create_connection((address.host, address.port), PATIENCE).close()
+    except OSError as error:
+        return not_opened(error)
+    return None
+
+
 def _look_at_absence(area: Area, site: Site, session: SessionStatus) -> None:
     lasted = site.now - session.since
     last = session.ends[0] if session.ends else None
@@ -76,6 +106,9 @@ def _look_at_absence(area: Area, site: Site, session: SessionStatus) -> None:
         ending = ending_named(last.cause)
         what += f": {last.cause}" + (f", {ending.explanation}" if ending else "") + (f" ({last.detail})" if last.detail else "")
         remedy = ending.remedy if ending else remedy
+    found = _try_server(site)
+    if found is not None and (last is None or found.name != last.cause):
+        what, remedy = f"{what}. Tried just now: {found.explanation}", f"{remedy}; now: {found.remedy}"
     failing = session.ends and session.acknowledged == 0
     area.note(Degree.CRITICAL if lasted > LASTING or failing else Degree.MINOR, what, remedy)
 

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +81,6 @@ class Ground:
 
         :arg more: fields of the meter's configuration.
         """
-        from dataclasses import replace
-
         described = MeterSettings.model_validate({"id": id_, "connect": "sim://three-phase", "template": "five", **base})
         config = replace(parse_sim_url("sim://three-phase", described).config, **more)
         entry = {"id": id_, "connect": self.meters.start(config, behaviour or Behaviour()), "template": "five", **base, **QUICK}
@@ -156,6 +154,7 @@ class Fault:
     :arg play: injects it, yields, and takes it back.
     :arg long: only with --long or --write-tables: it takes a pipeline of its own.
     :arg patience: seconds until it must be named; 0 where it must be named at once.
+    :arg beside: another subject that is wrong as well, because of how it is played: the flow that does not run.
     """
 
     name: str
@@ -167,12 +166,15 @@ class Fault:
     arguments: tuple[str, ...] = ()
     long: bool = False
     patience: float = 0.0
+    beside: str = ""
 
-    def is_named(self, named: list[Named]) -> bool:
-        """Whether it is what comes first."""
-        if not named or named[0].subject != self.subject:
-            return False
-        return all(word in named[0].what for word in self.words) and all(word in named[0].remedy for word in self.remedy)
+    def found(self, named: list[Named]) -> Named | None:
+        """What comes first, if it is this."""
+        first = next((one for one in named if one.subject != self.beside), None)
+        if first is None or first.subject != self.subject:
+            return None
+        right = all(word in first.what for word in self.words) and all(word in first.remedy for word in self.remedy)
+        return first if right else None
 
 
 @dataclass(frozen=True)

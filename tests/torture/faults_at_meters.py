@@ -140,8 +140,8 @@ METER_FAULTS = [
         "the meter's only connection is taken",
         "diagnose",
         "lab",
-        ("link", "reset", "on this host is connected to it"),
-        ("stop it", "another program"),
+        ("reset", "on this host is connected to it"),
+        ("stop it",),
         taken,
     ),
     Fault(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import yaml
 
 from connectors.archive.schema import FILE_NAME as ARCHIVE
 from connectors.thingsboard.outbox_schema import FILE_NAME as OUTBOX
@@ -176,8 +177,6 @@ def second_pipeline(ground: Ground) -> Iterator[None]:
     ground.write()
     ground.configuration = {**ground.configuration, "state_dir": "second-state"}
     ground.file = ground.folder / "second.yaml"
-    import yaml
-
     ground.file.write_text(yaml.safe_dump(ground.configuration, sort_keys=False))
     yield
 
@@ -191,8 +190,9 @@ def disk_full(ground: Ground) -> Iterator[None]:
     ground.server()
     ground.start()
     wait_for(lambda: (ground.state / OUTBOX).exists(), "the outbox", SLOW)
-    with (ground.state / "somebody.else").open("wb") as file:
-        file.write(b"x" * (shutil.disk_usage(ground.state).free - 8192))
+    with (ground.state / "somebody.else").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
     yield
 
 
@@ -274,7 +274,7 @@ def wrong_host_clock(ground: Ground) -> Iterator[None]:
     yield
 
 
-def server_clock_of_one(ground: Ground) -> Iterator[None]:
+def one_clock_off(ground: Ground) -> Iterator[None]:
     """One of three meters is an hour off, the host's clock is kept."""
     clock = {"overrides": {"clock": {"class": 8, "obis": "0-0:1.0.0"}}}
     for name, offset in (("north", 0.0), ("south", -3600.0), ("west", 0.0)):
@@ -292,66 +292,46 @@ def fell_silent(ground: Ground) -> Iterator[None]:
 
 
 def _health(
-    name: str, subject: str, words: tuple[str, ...], remedy: str, play: object, *, long: bool = True, patience: float = SLOW
+    name: str,
+    subject: str,
+    words: tuple[str, ...],
+    remedy: str,
+    play: Callable[[Ground], Iterator[None]],
+    *,
+    long: bool = True,
+    patience: float = SLOW,
+    beside: str = "",
 ) -> Fault:
-    return Fault(name, "health", subject, words, (remedy,), play, long=long, patience=patience)  # type: ignore[arg-type]
+    return Fault(name, "health", subject, words, (remedy,), play, long=long, patience=patience, beside=beside)
 
 
+_FROM_PIPELINE = ("the running pipeline (pid", "cannot read it", "no reply")
+_HELD = Fault("the same, asked for with diagnose", "diagnose", "lab", _FROM_PIPELINE, ("check",), fell_silent, long=True, patience=SLOW)
 PIPELINE_FAULTS = [
-    _health(
-        "meter unplugged while it is read",
-        "lab",
-        ("gives no values", "Connection refused", "Tried just now"),
-        "check port",
-        unplugged,
-        long=False,
-    ),
+    _health("meter unplugged while it is read", "lab", ("Connection refused", "Tried just now"), "check port", unplugged, long=False),
     _health("meter falls silent while it is read", "lab", ("gives no values", "no reply"), "check", silenced),
-    Fault(
-        "the same, asked for with diagnose",
-        "diagnose",
-        "lab",
-        ("the running pipeline (pid", "cannot read it", "no reply"),
-        ("check",),
-        fell_silent,
-        long=True,
-        patience=SLOW,
-    ),
+    _HELD,
     _health("a value that the meter does not have", "lab", ("not whole", "power", "object-undefined"), "check OBIS code", half_read),
     _health("token refused", "session", ("does not accept the token",), "copy the access token", refused),
-    _health(
-        "token shared with a program on this host", "session", ("another client connected",), "find the other client", shared, long=False
-    ),
-    _health("token shared with a program elsewhere", "session", ("another client connected", "0x8e"), "give each its own device", far_away),
+    _health("token shared with a program on this host", "session", ("another client connected",), "find the other", shared, long=False),
+    _health("token shared with a program elsewhere", "session", ("another client connected", "0x8e"), "find the other", far_away),
     _health("the token's device is not a gateway", "session", ("not a gateway",), "Is gateway", not_a_gateway),
     _health("rate limit", "session", ("too fast",), "rate limits", rate_limited),
-    _health("broker goes down", "session", ("nothing listens",), "check that the server runs", broker_gone),
+    _health("broker goes down", "session", ("nothing listens on the server's port",), "check that the server runs", broker_gone),
     _health("flow killed", "flow", ("is gone without a word",), "start it", killed, long=False),
     _health("flow ended in order and not started again", "flow", ("ended in order",), "start it", stopped),
     _health("flow stuck", "flow", ("is stuck", "SIGSTOP"), "kill -CONT", stuck),
     _health("never started", "flow", ("never told of itself",), "start it", never_started, long=False),
     _health("pipeline.yaml broken", "configuration", ("cannot start", "nodez"), "check", broken_file, long=False),
     _health("pipeline.yaml broken while the flow runs", "configuration", ("the flow goes on", "nodez"), "check", broken_edit),
-    _health(
-        "second pipeline with the same token",
-        "session owner",
-        ("belongs to another pipeline on this host: pid",),
-        "stop it",
-        second_pipeline,
-    ),
+    _health("second pipeline with the same token", "session owner", ("belongs to another pipeline",), "stop it", second_pipeline),
     _health("disk full", "disk", ("the disk is full",), "free space", disk_full),
     _health("state_dir not writable", "disk", ("cannot be written by this user",), "chown", forbidden, long=False, patience=0),
-    _health("archive damaged", "archive", ("damaged",), "restart the flow", damaged_archive),
-    _health("outbox damaged", "outbox", ("cannot be read",), "moves a damaged one aside", damaged_outbox),
+    _health("archive damaged", "archive", ("cannot be read", "malformed"), "restart the flow", damaged_archive, beside="flow"),
+    _health("outbox damaged", "outbox", ("cannot be read",), "moves a damaged one aside", damaged_outbox, beside="flow"),
     _health("outbox damaged, and started again", "outbox", ("damaged",), "check the disk", replaced_outbox),
     _health("load profile intervals lost", "gaps", ("lost for good", "without these rows"), "gaps tells which", lost_gap),
     _health("host's clock not synchronised", "clock", ("is not synchronised",), "time service", not_synchronised),
     _health("host's clock an hour off", "clock", ("it is this host's clock that is off",), "time service", wrong_host_clock),
-    _health(
-        "one meter's clock off among several",
-        "south",
-        ("60 min behind", "this host is synchronised"),
-        "set the meter's clock",
-        server_clock_of_one,
-    ),
+    _health("one meter's clock off among several", "south", ("60 min behind", "is synchronised"), "set the meter's clock", one_clock_off),
 ]
