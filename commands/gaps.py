@@ -1,8 +1,9 @@
-"""`gaps`: which load profile intervals are missing, which are lost for good, and why."""
+"""`gaps`: which load profile intervals were read and delivered, which are missing, which are lost for good, and why."""
 
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from rich.table import Table
 from connectors.archive.reader import ArchiveReader
 from connectors.archive.schema import FILE_NAME
 from flows.embedded import check_virtual_meter
+from flows.interval_ledger import IntervalAccount, interval_accounts
 from flows.process import EXIT_CONFIGURATION, pipeline_file
 from flows.registry import installed_node_types
 from model.errors import ConfigurationError, StorageError
@@ -20,15 +22,19 @@ from model.loading.load import load
 from model.messages import Gap, GapState
 
 EXIT_OPEN, EXIT_LOST = 1, 2
+SHOWN = 50
+"""Load profiles listed one by one; of more, only those of which something is not delivered."""
+
 _TIME = "%Y-%m-%d %H:%M:%S"
 
 
 def gaps(
     file: Annotated[Path | None, typer.Argument(help="The file; PIPELINE or pipeline.yaml where left out.")] = None,
     meter: Annotated[str | None, typer.Option("--meter", help="Only this meter.")] = None,
+    days: Annotated[float, typer.Option("--days", min=0.01, help="How far back intervals are counted.")] = 7.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show the gaps of all load profiles, as the archive keeps them.
+    """Show what became of the intervals of all load profiles: expected, read, delivered, missing; and each gap.
 
     Exit code 0 without gaps, 1 with open ones, 2 with lost ones or mistakes in the configuration. Reads only.
 
@@ -39,6 +45,8 @@ def gaps(
         loaded = load(path, installed_node_types(), check_meter=check_virtual_meter)
         with ArchiveReader(loaded.settings.state_dir / FILE_NAME) as archive:
             found = archive.gaps(meter)
+            since = datetime.now(timezone.utc) - timedelta(days=days)
+            accounts = list(interval_accounts(loaded.settings, archive, found, since, meter))
     except ConfigurationError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(EXIT_CONFIGURATION) from None
@@ -46,8 +54,10 @@ def gaps(
         typer.echo(f"{error.what}\n  -> {error.remedy}", err=True)
         raise typer.Exit(EXIT_CONFIGURATION) from None
     if as_json:
-        typer.echo(json.dumps({"file": str(path), "gaps": [_plain(gap) for gap in found]}))
+        ledger = [_plain_account(account) for account in accounts]
+        typer.echo(json.dumps({"file": str(path), "since": since.isoformat(), "ledger": ledger, "gaps": [_plain(gap) for gap in found]}))
     else:
+        _show_accounts(accounts, days)
         _show(found)
     states = {gap.state for gap in found}
     raise typer.Exit(EXIT_LOST if GapState.LOST in states else EXIT_OPEN if GapState.OPEN in states else 0)
@@ -65,6 +75,41 @@ def _plain(gap: Gap) -> dict[str, Any]:
         "at": gap.at.isoformat(),
         "reason": gap.reason,
     }
+
+
+def _plain_account(account: IntervalAccount) -> dict[str, Any]:
+    return {
+        "meter": account.meter,
+        "profile": account.profile,
+        "expected": account.expected,
+        "read": account.read,
+        "delivered": account.delivered,
+        "waiting": account.waiting,
+        "refused": account.refused,
+        "given_up": account.given_up,
+        "open": account.open,
+        "lost": account.lost,
+        "oldest": None if account.oldest is None else account.oldest.isoformat(),
+        "newest": None if account.newest is None else account.newest.isoformat(),
+    }
+
+
+def _show_accounts(accounts: list[IntervalAccount], days: float) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    shown = accounts if len(accounts) <= SHOWN else [account for account in accounts if not account.settled]
+    if shown:
+        table = Table(title=f"intervals of the last {days:g} days", title_justify="left")
+        for heading in ("meter", "profile", "newest (UTC)"):
+            table.add_column(heading, overflow="fold")
+        for heading in ("expected", "read", "delivered", "waiting", "refused", "given up", "open", "lost"):
+            table.add_column(heading, justify="right")
+        for each in shown:
+            newest = "-" if each.newest is None else each.newest.strftime(_TIME)
+            counts = (each.expected, each.read, each.delivered, each.waiting, each.refused, each.given_up, each.open, each.lost)
+            table.add_row(each.meter, each.profile, newest, *map(str, counts))
+        console.print(table)
+    expected, delivered = (sum(getattr(each, what) for each in accounts) for what in ("expected", "delivered"))
+    console.print(f"{len(accounts)} load profiles: {expected} intervals expected, {delivered} delivered")
 
 
 def _show(found: list[Gap]) -> None:

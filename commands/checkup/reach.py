@@ -79,6 +79,8 @@ async def _network(address: LinkAddress) -> Reach:
 def _port(address: LinkAddress) -> Reach:
     """A serial port is not opened: that would disturb whoever uses it."""
     device = Path(address.device)
+    if not device.exists() and _private_devices():
+        return Reach(address.line, None, f"{device}: this process has a /dev of its own (PrivateDevices, a container)")
     if not device.exists():
         remedy_text = "check the name (ls /dev/serial/by-id) and that the adapter is plugged in"
         return Reach(address.line, False, f"there is no serial port {device}", remedy_text)
@@ -90,6 +92,14 @@ def _port(address: LinkAddress) -> Reach:
     if owner is not None:
         return Reach(address.line, None, f"{device} is in use by {owner} and was left alone")
     return Reach(address.line, True, f"{device} is there and may be opened")
+
+
+def _private_devices() -> bool:
+    """Whether /dev is not the kernel's own (devtmpfs), so that a device may be there that is not seen."""
+    with suppress(OSError):
+        mounts = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8", errors="replace").splitlines()]
+        return [fields[2] for fields in mounts if fields[1] == "/dev"][-1:] != ["devtmpfs"]
+    return False
 
 
 def _group(device: Path) -> str:

@@ -9,7 +9,11 @@ from model.finding import Degree
 OFTEN = 3
 """Restarts by systemd that are worth a look."""
 
-FLOW = "dlms-thingsboard.service"
+FLOWS = ("dlms-thingsboard.service", "dlms-thingsboard@")
+"""The flow in one process, or one of a cluster."""
+
+OURSELVES = "dlms-thingsboard-health.service"
+"""The job that runs this: it fails when something else is wrong, which is told by itself."""
 
 
 def look_at_services(area: Area, _site: Site) -> None:
@@ -22,14 +26,15 @@ def look_at_services(area: Area, _site: Site) -> None:
         area.fact("none of this project's units is installed")
         return
     for unit in units:
-        _look_at(area, unit)
+        if unit.name != OURSELVES:
+            _look_at(area, unit)
     well = [unit.name for unit in units if unit.active == "active"]
     if well:
         area.fact(f"active: {', '.join(well)}")
 
 
 def _look_at(area: Area, unit: Unit) -> None:
-    degree = Degree.CRITICAL if unit.name == FLOW else Degree.MINOR
+    degree = Degree.CRITICAL if unit.name.startswith(FLOWS) else Degree.MINOR
     look = f"journalctl -u {unit.name} -n 50 tells why"
     if unit.active == "failed" or unit.result not in ("success", ""):
         area.note(degree, f"{unit.name} has failed ({unit.result})", f"{look}; then systemctl restart {unit.name}", unit.name)

@@ -33,7 +33,9 @@ def installed_units() -> list[Unit] | None:
     listed = run_tool("systemctl", "list-unit-files", "--no-legend", "--no-pager", "--plain", PATTERN)
     if listed is None:
         return None
-    names = [fields[0] for fields in map(str.split, listed.splitlines()) if fields and "@." not in fields[0]]
+    loaded = run_tool("systemctl", "list-units", "--all", "--no-legend", "--no-pager", "--plain", PATTERN) or ""
+    found = [fields[0] for fields in map(str.split, (listed + loaded).splitlines()) if fields and "@." not in fields[0]]
+    names = list(dict.fromkeys(found))  # instances of a template are known only where they are loaded
     if not names:
         return []
     shown = run_tool("systemctl", "show", f"--property={_PROPERTIES}", *names)
@@ -47,7 +49,7 @@ def _unit(block: str) -> Unit:
         active=values.get("ActiveState", "unknown"),
         sub=values.get("SubState", ""),
         result=values.get("Result", "success"),
-        enabled=values.get("UnitFileState", "") in ("enabled", "enabled-runtime", "static"),
+        enabled=values.get("UnitFileState", "") in ("enabled", "enabled-runtime"),
         restarts=int(values.get("NRestarts") or 0),
         type=values.get("Type", ""),
     )

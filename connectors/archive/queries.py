@@ -98,6 +98,10 @@ GAPS = (
     " WHERE state <> 'closed' AND (:meter IS NULL OR meter = :meter) ORDER BY meter, profile, start"
 )
 NEWEST_OF_PROFILE = "SELECT ts FROM readings WHERE meter = ? AND key = ? AND origin = 'profile' ORDER BY ts DESC LIMIT 1"
+INTERVALS_READ = (
+    "SELECT ts, max(read_at) FROM readings WHERE meter = ? AND key IN (SELECT value FROM json_each(?)) AND ts >= ?"
+    " AND origin = 'profile' GROUP BY ts"
+)
 CYCLE_TOTALS = (
     f"WITH RECURSIVE {_each_meter('cycles')} SELECT outcome, count(*) FROM each_meter JOIN cycles ON meter = m"
     " WHERE started >= :start AND started < :end GROUP BY outcome"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -188,6 +188,10 @@ class ArchiveReader:
                 keys = ", ".join(f"{column} {order}" for column in series.prefix)
                 list(self._rows(f"SELECT * FROM {series.table} ORDER BY {keys} LIMIT 1"))  # noqa: S608
         return []
+
+    def intervals_read(self, meter: str, keys: Iterable[str], since: datetime) -> dict[int, int]:
+        """The load profile intervals with a value under one of `keys`, from `since` on, and when each was read last; milliseconds."""
+        return dict(self._rows(queries.INTERVALS_READ, (meter, json.dumps(list(keys)), to_ms(since))))
 
     def totals(self, start: datetime, end: datetime) -> Totals:
         """What happened to all meters together."""

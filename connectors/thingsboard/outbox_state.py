@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from connectors.thingsboard.outbox_schema import open_reader, storage_errors
 from connectors.thingsboard.trouble import ALERT_KIND
-from model.messages import Alert, Severity
+from model.messages import Alert, Origin, Severity
 from model.timestamps import from_ms
 
 
@@ -38,6 +38,33 @@ class OutboxState:
     writable: bool
     standing: tuple[Alert, ...] = ()
     last_refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """The load profile intervals of one meter that ThingsBoard does not have, in milliseconds since 1970 UTC.
+
+    :arg waiting: not acknowledged yet.
+    :arg refused: refused for good.
+    """
+
+    waiting: set[int] = field(default_factory=set)
+    refused: set[int] = field(default_factory=set)
+
+
+def undelivered_intervals(path: Path, meter: str | None = None) -> dict[str, Undelivered]:
+    """By meter, of all or of one, what the outbox file at `path`, which must exist, still holds of load profiles.
+
+    :raises StorageError: when it cannot be read.
+    """
+    found: dict[str, Undelivered] = {}
+    where = f"WHERE origin = '{Origin.PROFILE.value}' AND (:meter IS NULL OR meter = :meter)"
+    with storage_errors(path), closing(open_reader(path)) as database:
+        for of_meter, ts in database.execute(f"SELECT DISTINCT meter, ts FROM records {where}", {"meter": meter}):  # noqa: S608
+            found.setdefault(of_meter, Undelivered()).waiting.add(ts)
+        for of_meter, ts in database.execute(f"SELECT DISTINCT meter, ts FROM dead_letter {where}", {"meter": meter}):  # noqa: S608
+            found.setdefault(of_meter, Undelivered()).refused.add(ts)
+    return found
 
 
 def look_into(path: Path) -> OutboxState:

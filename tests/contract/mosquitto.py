@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from connectors.thingsboard.connection import tls_context
 from model.settings.thingsboard import ThingsBoardSettings
 from tests.contract.certificates import Authority
+from tests.ports import free_port
 
 PROGRAM = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin") or "mosquitto"
 DEADLINE = 15.0
@@ -141,10 +142,3 @@ class Listener:
 
     def _on_subscribe(self, *_: object) -> None:
         self._subscribed = True
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

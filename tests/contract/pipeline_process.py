@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from connectors.archive.reader import ArchiveReader
 from connectors.archive.schema import FILE_NAME
 from model.errors import StorageError
 from model.timestamps import from_ms, to_ms
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "test-gateway-token"
@@ -168,10 +168,3 @@ def cycles_of(archive: Path) -> list[dict[str, Any]]:
 def as_json_number(value: Any) -> Any:
     """An archived value as JSON brings it back."""
     return float(value) if isinstance(value, Decimal) else value
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

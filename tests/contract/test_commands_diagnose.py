@@ -29,8 +29,9 @@ from simulator.thingsboard.accounts import Account
 from simulator.thingsboard.background import BackgroundStandIn
 from tests.contract.certificates import Authority
 from tests.contract.mosquitto import wait_for
-from tests.contract.pipeline_process import FIVE, NODES, TOKEN, PipelineProcess, free_port, pipeline
+from tests.contract.pipeline_process import FIVE, NODES, TOKEN, PipelineProcess, pipeline
 from tests.contract.thingsboard_session import reading
+from tests.ports import free_port
 
 METER = {"framing": "hdlc", "server_physical": 1234, "client_sap": 32, "authentication": "low", "password": "m3ter-password"}
 QUICK = {"exchange_timeout": 0.3, "retries": 0, "connect_timeout": 1.0}

@@ -37,7 +37,8 @@ from simulator.push.protection import Protection
 from simulator.push.sender import Line, PushingMeter, PushOptions, push
 from tests.contract.collected import Collected
 from tests.contract.mosquitto import wait_for
-from tests.contract.pipeline_process import PipelineProcess, free_port
+from tests.contract.pipeline_process import PipelineProcess
+from tests.ports import free_port
 from tests.unit.push_setup import Bench, values
 
 DEADLINE = 20.0

@@ -27,10 +27,11 @@ from model.stop import Stop
 from model.timestamps import to_ms
 from simulator.thingsboard.accounts import Account
 from simulator.thingsboard.background import BackgroundStandIn
-from tests.contract.mosquitto import Listener, MosquittoBroker, free_port, wait_for
+from tests.contract.mosquitto import Listener, MosquittoBroker, wait_for
 from tests.contract.test_thingsboard_mosquitto import batch, expected, seen
 from tests.contract.test_thingsboard_nodes import flow_of, new_ports, pipeline_of, reading, stop_when
 from tests.contract.thingsboard_session import RunningSession
+from tests.ports import free_port
 
 
 @pytest.fixture

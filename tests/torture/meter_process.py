@@ -14,6 +14,7 @@ from typing import Any
 from simulator.meter.behaviour import Behaviour
 from simulator.meter.config import MeterConfig
 from simulator.meter.virtual_meter import VirtualMeter
+from tests.ports import free_port
 from tests.torture.told import lines_told
 
 CAPTURE_PERIOD = 15
@@ -39,7 +40,7 @@ def meter_behaviour(number: int) -> Behaviour:
 async def serve(count: int) -> None:
     """Run the meters until the end of the input."""
     meters = [VirtualMeter(meter_config(number), meter_behaviour(number)) for number in range(count)]
-    ports = [(await meter.start()).port for meter in meters]
+    ports = [(await meter.start(port=free_port())).port for meter in meters]
     print(json.dumps(ports), flush=True)
     reboots: set[asyncio.Task[None]] = set()
     async for told in lines_told():

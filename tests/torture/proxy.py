@@ -8,6 +8,8 @@ import socket
 import threading
 from types import TracebackType
 
+from tests.ports import free_port
+
 CHUNK = 65_536
 PATIENCE = 0.05
 """Seconds between two looks at whether the relay was cut or closed."""
@@ -23,8 +25,8 @@ class Proxy:
         self._closed = threading.Event()
         self._blockers: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self._listener = self._listen(0, 16)
-        self.port: int = self._listener.getsockname()[1]
+        self.port = free_port()
+        self._listener = self._listen(self.port, 16)
 
     def __enter__(self) -> Proxy:
         self._serve()

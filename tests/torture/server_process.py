@@ -22,6 +22,7 @@ from simulator.thingsboard.payload import StoredValue
 from simulator.thingsboard.stand_in import StandIn
 from simulator.thingsboard.store import Store
 from tests.contract.pipeline_process import TOKEN
+from tests.ports import free_port
 from tests.torture.told import lines_told
 
 
@@ -43,7 +44,7 @@ async def serve(file: Path) -> None:
     journal = Chronicle(file)
     server = StandIn([Account("gateway", TOKEN, gateway=True)], store=Store(journal))
     server.misbehaviour.ack_matching = _is_telemetry
-    await server.start()
+    await server.start(port=free_port())
     print(json.dumps(server.port), flush=True)
     async for told in lines_told():
         listen = told.pop("listen", None)

@@ -37,20 +37,13 @@ Rows = dict[tuple[str, str, str], "Future[Row]"]
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory, brokers: bool) -> Iterator[Rows]:
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rows]:
     with ThreadPoolExecutor(len(CONFLICTS) * len(PROTOCOLS)) as pool:
         yield {
             (conflict.cause, conflict.server, protocol): pool.submit(played, conflict, protocol, tmp_path_factory.mktemp("conflict"))
             for conflict in CONFLICTS
             for protocol in PROTOCOLS
-            if brokers or conflict.server != MOSQUITTO
         }
-
-
-@pytest.fixture(scope="module")
-def brokers(request: pytest.FixtureRequest) -> bool:
-    """Whether ten brokers are started as well, each on a port that must stay free while it is down: not beside other tests."""
-    return bool(request.config.getoption("--long") or request.config.getoption("--write-tables"))
 
 
 def played(conflict: Conflict, protocol: str, folder: Path) -> Row:
@@ -63,8 +56,6 @@ def played(conflict: Conflict, protocol: str, folder: Path) -> Row:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("conflict", CONFLICTS, ids=lambda conflict: f"{conflict.cause}-{conflict.server}".replace(" ", "-"))
 def test_it_is_named_right_and_costs_no_reading(rows: Rows, conflict: Conflict, protocol: str) -> None:
-    if (conflict.cause, conflict.server, protocol) not in rows:
-        pytest.skip("only with --long or --write-tables, and alone")
     row = rows[conflict.cause, conflict.server, protocol].result()
     assert row.named in conflict.names
     assert row.lost == 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -10,7 +11,12 @@ from typer.testing import CliRunner
 from commands.__main__ import app
 from connectors.archive.schema import FILE_NAME
 from connectors.archive.store import ArchiveStore
-from model.messages import Gap, GapState
+from connectors.dlms.profile.recalls import RECALLS, Recalls
+from connectors.thingsboard.outbox import Outbox
+from connectors.thingsboard.outbox_schema import FILE_NAME as OUTBOX
+from connectors.thingsboard.payload import Kind, Record
+from model.messages import Gap, GapState, Origin, Reading
+from model.timestamps import to_ms
 
 T0 = datetime(2026, 3, 1, tzinfo=timezone.utc)
 QUARTER = timedelta(minutes=15)
@@ -78,3 +84,27 @@ def test_without_an_archive_it_says_so(configuration: Path) -> None:
     result = runner.invoke(app, ["gaps", str(configuration)])
     assert result.exit_code == 2
     assert "->" in result.stderr
+
+
+def test_the_ledger_counts_what_waits_was_refused_and_was_given_up(configuration: Path) -> None:
+    state = configuration.parent / "state"
+    now = datetime.now(timezone.utc).replace(microsecond=0)
+    times = [now - (n + 1) * QUARTER for n in range(10)]
+    store = ArchiveStore(state / FILE_NAME, 86400.0 * 36500, 0)
+    store.write(Reading("m1", "energy", n, "Wh", at, Origin.PROFILE, now) for n, at in enumerate(times))
+    store.write([Reading("m1", "energy", 99, "Wh", now, Origin.POLL, now), gap("m1", 0, 3, GapState.LOST)])
+    store.write([replace(gap("m1", 0, 1, GapState.OPEN), start=times[9] - 2 * QUARTER, end=times[9] - QUARTER)])
+    store.close()
+    outbox = Outbox(state / OUTBOX)
+    outbox.append([Record("m1", "m1", Kind.TELEMETRY, to_ms(at), b"{}", "profile", 1, to_ms(now), 1) for at in times[:5]])
+    outbox.append([Record("m1", "m1", Kind.TELEMETRY, to_ms(now), b"{}", "poll", 1, to_ms(now), 1)])
+    outbox.dead([1, 2], "too large", 149)
+    outbox.close()
+    Recalls(state / RECALLS).note("m1", times[4:6])  # of these the first was read again: it waits
+    result = runner.invoke(app, ["gaps", str(configuration), "--json"])
+    (account,) = json.loads(result.stdout)["ledger"]
+    counts = {name: account[name] for name in ("expected", "read", "delivered", "waiting", "refused", "given_up", "open", "lost")}
+    assert counts == {"expected": 12, "read": 10, "delivered": 4, "waiting": 3, "refused": 2, "given_up": 1, "open": 2, "lost": 0}
+    assert (account["oldest"], account["newest"]) == (times[-1].isoformat(), times[0].isoformat())
+    shown = runner.invoke(app, ["gaps", str(configuration)]).stdout
+    assert "1 load profiles: 12 intervals expected, 4 delivered" in shown
