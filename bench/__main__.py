@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import line, outage, reading
+from bench import counting, line, outage, reading
 from bench.broker import PROGRAM
 from bench.measure import Row, spread
 
@@ -25,6 +25,8 @@ def main(
     table = Table("what", "ours per s", "rival", "rival per s", "speed ratio", "CPU ratio", title="median (range) of pairs of runs")
     console = Console(width=160)
     for row in reading.rows(rounds):
+        _add(table, row)
+    for row in counting.rows(rounds):
         _add(table, row)
     if PROGRAM is None:
         typer.echo("mosquitto is not installed: the row about draining is left out", err=True)

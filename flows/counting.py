@@ -3,7 +3,8 @@
 The counting step is the last step *inside* its node: the graph of nodes and wires stays the one of pipeline.yaml. It keeps no
 state that recovery would know of, and no other step's id changes. Bytewax offers no public way to add a step to an operator
 that is built, so what is known about its model (0.21: steps and ports are frozen dataclasses, a scope is the list to which steps
-are added) is used here and nowhere else.
+are added) is used here and nowhere else. Only a node that is a single step of Bytewax's own has no inside: there the counting
+step follows it, and is drawn.
 """
 
 from __future__ import annotations
@@ -75,7 +76,10 @@ class Tally:
         for port, stream in ports.items():
             name = port or _MAIN_NAME
             counting = counter.ports[name] = PortCounter()
-            counted[port] = _inside_last_step(flow, stream, f"count_{name}", counting.count)
+            if getattr(flow.substeps[-1], "core", False):
+                counted[port] = op.flat_map_batch(f"count_{node}_{name}", stream, counting.count)
+            else:
+                counted[port] = _inside_last_step(flow, stream, f"count_{name}", counting.count)
         return counted
 
     def status(self) -> Mapping[str, NodeStatus]:

@@ -11,10 +11,13 @@ from __future__ import annotations
 import atexit
 import os
 import socket
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 import structlog
 
@@ -25,11 +28,14 @@ from model.stop import Stop
 LOOK = 0.5
 """Seconds between two looks; less where the watchdog is shorter."""
 
-SAY = 5.0
+SAY = 2.0
 """Seconds between two STATUS lines."""
 
 LEAST = 3.0
 """Seconds: a worker is never taken for stuck sooner; healthy ones wake a source each second."""
+
+SHOWN = 4
+"""Innermost calls of a stuck worker that the log shows."""
 
 UNKNOWN = 30.0
 """Seconds after which a flow counts as begun whose sources do not use `model.wake`; it cannot be judged."""
@@ -52,6 +58,10 @@ class Notifier:
         """Send lines such as READY=1."""
         with suppress(OSError):  # systemd is busy or gone: the next one may arrive
             self._socket.sendto("\n".join(assignments).encode(), self._address)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
 
 
 class Supervised:
@@ -97,10 +107,20 @@ class Supervised:
         age = self._progress.age()
         stuck = age is not None and age > max(half, LEAST) and not self._stopping
         if stuck and not self._stuck:
-            remedy = "systemd restarts the process; report it with what the log says before this, and with the load of the machine"
-            log.critical("a worker stands still: no source was woken", seconds=round(age or 0.0, 1), remedy=remedy)
+            remedy = "systemd restarts the process; look at what `where` waits for: a disk, a `call` of pipeline.yaml; else report it"
+            where = standing_at(self._progress.longest_without())
+            log.critical("a worker stands still: no source was woken", seconds=round(age or 0.0, 1), where=where, remedy=remedy)
         self._stuck = stuck
         return not stuck
+
+
+def standing_at(thread: int | None) -> str:
+    """The innermost calls of a thread, the innermost first; empty where it runs no Python."""
+    frame = None if thread is None else sys._current_frames().get(thread)
+    if frame is None:
+        return ""
+    calls = reversed(traceback.extract_stack(frame)[-SHOWN:])
+    return ", from ".join(f"{call.name} ({'/'.join(Path(call.filename).parts[-2:])}:{call.lineno})" for call in calls)
 
 
 def watchdog_seconds(environment: Mapping[str, str] = os.environ) -> float | None:

@@ -38,6 +38,10 @@ class Progress:
         latest = min(moments) if self._held is None else max(min(moments), self._held)
         return max(0.0, self._clock() - latest)
 
+    def longest_without(self) -> int | None:
+        """The thread of the worker that is longest without a wake; None before the first."""
+        return min(self._woke.copy().items(), key=lambda entry: entry[1], default=(None, 0.0))[0]
+
 
 PROGRESS = Progress()
 """Of this process."""

@@ -65,6 +65,8 @@ def test_what_is_written_is_what_the_contract_says() -> None:
             "code": 142,
             "detail": "server host:8883, reason code 0x8e",
             "lasted": 12.3,
+            "times": 1,
+            "until": None,
         }
     ]
 
