@@ -16,7 +16,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from commands.diagnosis.alternatives import Answers, ask_otherwise
+from commands.diagnosis.alternatives import ask_otherwise
+from commands.diagnosis.causes import remedy_of, told_apart
 from commands.diagnosis.links import BrokenLinkError, Chain
 from commands.host.clock import clock_state
 from commands.host.holders import holder_of_connection, holder_of_port
@@ -188,7 +189,7 @@ class MeterLook:
             chain.looking(f"{meter.id}: what else it may answer to")
             linked = meter.framing == "hdlc" and session.failed_in not in _BEFORE_ASSOCIATION
             await session.abandon()
-            fault = _told_apart(fault, await ask_otherwise(meter, self.resolve, linked))
+            fault = told_apart(fault, await ask_otherwise(meter, self.resolve, linked))
         with chain.link(meter.id, "link") as finding:
             if fault is not None and fault.kind is ErrorKind.CONNECT:
                 raise self._broken(fault, meter, neighbour)
@@ -204,7 +205,7 @@ class MeterLook:
             finding.found = f"accepted, authentication {meter.authentication}, GET-with-list {'yes' if session.with_list else 'no'}"
 
     def _broken(self, fault: MeterError, meter: MeterSettings, neighbour: str | None) -> BrokenLinkError:
-        remedy = _remedy(fault, meter)
+        remedy = remedy_of(fault, meter)
         if neighbour is not None:
             what = f"{meter.connect}: {fault.what}; {neighbour} on this host is connected to it"
             return BrokenLinkError(what, f"stop it, many meters accept one connection at a time; else {remedy}")
@@ -290,37 +291,6 @@ async def _holder_of_link(meter: MeterSettings) -> str | None:
     except (OSError, asyncio.TimeoutError):
         return None  # the link "name" says so
 
-
-def _told_apart(fault: MeterError, answers: Answers) -> MeterError:
-    """The same fault, with what the meter did answer to."""
-    found = answers.answered
-    if found is not None:
-        return MeterError(fault.kind, f"{found.meaning} ({fault.what})", found.remedy, fault.needs_a_person)
-    if not answers.tried:
-        return fault
-    what = f"{fault.what}; it was silent, too, when asked with {', '.join(answers.tried)}"
-    remedy = "a meter without power behind its converter, wrong line settings and another server_physical look alike from here"
-    return MeterError(fault.kind, what, f"{remedy}: check them in this order; {fault.remedy}", fault.needs_a_person)
-
-
-def _remedy(fault: MeterError, meter: MeterSettings) -> str:
-    """What to do, in the words of what this meter's settings hold."""
-    if fault.kind is ErrorKind.REFUSED and AUTHENTICATION_FAILURE in fault.what:
-        if meter.block_cipher_key is not None:
-            secret = "" if meter.hls_secret is None else ", or hls_secret"
-            return (
-                f"block_cipher_key or authentication_key{secret} is not the meter's for client {meter.client_sap}: a meter does not say"
-                " which; compare both with its papers, byte by byte"
-            )
-        name = "hls_secret" if meter.is_high else "password"
-        return f"{name} is not the meter's for client {meter.client_sap}; each client of a meter has its own"
-    if fault.kind is ErrorKind.REFUSED and meter.is_ciphered and NO_REASON in fault.what:
-        return f"{fault.remedy}; a meter may refuse wrong keys or a low invocation counter like that, too"
-    return fault.remedy
-
-
-AUTHENTICATION_FAILURE, NO_REASON = "authentication-failure", "no-reason-given"
-"""Words of the diagnostic in an AARE (IEC 62056-5-3)."""
 
 _METER_CLOCK_REMEDY = "set the meter's clock; a whole hour points to daylight saving or to a deviation of the wrong sign"
 _ONE_AT_A_TIME = "not opened a second time, many meters accept one connection at a time; --force opens it all the same"
