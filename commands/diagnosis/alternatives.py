@@ -1,6 +1,7 @@
 """What a meter that does not answer does answer to: asked once more by the public client, in other framings and at usual addresses.
 
-A wrong client SAP, a wrong server address, a wrong framing and a dead meter all look alike: silence. An answer to anything else
+A wrong client SAP, a wrong server address, a wrong framing and a dead meter all look alike: silence, or a connection that is
+closed without a word. An answer to anything else
 tells them apart. Each question is one attempt to associate as the public client, which reads only and needs no secret.
 """
 
@@ -68,7 +69,7 @@ def _alternatives(meter: MeterSettings, linked: bool) -> Iterator[Alternative]:
         others = "; then block_cipher_key, authentication_key, client_system_title and the invocation counter"
         yield Alternative(
             f"client {public.client_sap}",
-            f"the meter answers the public client {public.client_sap} at this address and is silent to client {meter.client_sap}:"
+            f"the meter answers the public client {public.client_sap} at this address, and not client {meter.client_sap}:"
             f" it does not know this client_sap{', or it refuses keys or counter in silence' if meter.is_ciphered else ''}",
             f"check client_sap: the meter's supplier says which clients it has{others if meter.is_ciphered else ''}",
             public,
@@ -79,7 +80,7 @@ def _alternatives(meter: MeterSettings, linked: bool) -> Iterator[Alternative]:
         other = "wrapper" if meter.framing == "hdlc" else "hdlc"
         yield Alternative(
             f"framing {other}",
-            f"the meter answers with framing {other} and is silent with {meter.framing}",
+            f"the meter answers with framing {other}, and not with {meter.framing}",
             f"write framing: {other}",
             public.model_copy(update={"framing": other}),
         )
@@ -95,7 +96,7 @@ def _at_other_addresses(meter: MeterSettings, public: MeterSettings) -> Iterator
         if (logical, physical) != own:
             yield Alternative(
                 f"server {logical}/{physical}",
-                f"the meter answers at server_logical {logical}, server_physical {physical}, and is silent at {own[0]}/{own[1]}",
+                f"the meter answers at server_logical {logical}, server_physical {physical}, and not at {own[0]}/{own[1]}",
                 f"write server_logical: {logical} and server_physical: {physical}",
                 public.model_copy(update={"server_logical": logical, "server_physical": physical, "server_address_size": None}),
             )

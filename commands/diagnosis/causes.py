@@ -21,7 +21,7 @@ def told_apart(fault: MeterError, answers: Answers) -> MeterError:
         return MeterError(fault.kind, f"{found.meaning} ({fault.what})", found.remedy, fault.needs_a_person)
     if not answers.tried:
         return fault
-    what = f"{fault.what}; it was silent, too, when asked with {', '.join(answers.tried)}"
+    what = f"{fault.what}; there was no answer, either, when asked with {', '.join(answers.tried)}"
     remedy = "a meter without power behind its converter, wrong line settings and another server_physical look alike from here"
     return MeterError(fault.kind, what, f"{remedy}: check them in this order; {fault.remedy}", fault.needs_a_person)
 

@@ -185,7 +185,7 @@ class MeterLook:
             fault = error
         except PipelineError as error:
             fault = MeterError(ErrorKind.CONNECT, error.what, error.remedy)
-        if fault is not None and fault.kind is ErrorKind.TIMEOUT and self.holder is None:
+        if fault is not None and fault.kind in (ErrorKind.TIMEOUT, ErrorKind.LINK_LOST) and self.holder is None and neighbour is None:
             chain.looking(f"{meter.id}: what else it may answer to")
             linked = meter.framing == "hdlc" and session.failed_in not in _BEFORE_ASSOCIATION
             await session.abandon()
