@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 SCHEMA_SOURCES := $(shell find model operators connectors flows -name "*.py")
 
-.PHONY: run test lint format bench fuzz lock clean
+.PHONY: run test lint format bench fuzz lock install uninstall clean
 
 # The default pipeline: virtual meters into the embedded ThingsBoard stand-in. PIPELINE=other.yaml selects another file.
 run: $(VENV)/run.stamp pipeline.schema.json
@@ -39,6 +39,18 @@ lock: $(VENV)/dev.stamp
 	$(PY) -m uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" --extra dev --extra fuzz --constraint requirements-dev.lock --output-file requirements-fuzz.lock \
 		pyproject.toml
+
+# As a service under systemd; as root. DESTDIR, PREFIX, UNITDIR, SYSUSERSDIR and BINDIR are honoured (deploy/places.sh).
+# WHEELS=DIR installs the packages from a folder instead of the network; ENVIRONMENT=DIR uses one that exists. To fill a folder:
+#   python3 -m pip download --require-hashes --only-binary :all: --requirement requirements.lock --dest wheels
+export DESTDIR PREFIX UNITDIR SYSUSERSDIR BINDIR PYTHON WHEELS ENVIRONMENT PURGE
+
+install:
+	@deploy/install.sh
+
+# Keeps configuration and state; PURGE=1 removes them too.
+uninstall:
+	@deploy/uninstall.sh
 
 clean:
 	rm -rf $(VENV) pipeline.schema.json .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -51,12 +51,12 @@ class Answers:
 async def ask_otherwise(meter: MeterSettings, resolve: Callable[[str, str], str], linked: bool) -> Answers:
     """Ask until there is an answer; never raises for what the meter does.
 
-    :arg linked: whether the data link came about, so that framing and server address are right.
+    :arg linked: whether the data link came about, so that the framing is right; some meters open one at any address.
     """
     tried = []
     for alternative in _alternatives(meter, linked):
         tried.append(alternative.what)
-        if await _answers(alternative.meter, resolve):
+        if await _answers(alternative.meter, resolve, linked):
             return Answers(alternative, tuple(tried))
     return Answers(None, tuple(tried))
 
@@ -74,9 +74,7 @@ def _alternatives(meter: MeterSettings, linked: bool) -> Iterator[Alternative]:
             f"check client_sap: the meter's supplier says which clients it has{others if meter.is_ciphered else ''}",
             public,
         )
-    if linked:
-        return
-    if meter.address.scheme == "tcp":
+    if meter.address.scheme == "tcp" and not linked:
         other = "wrapper" if meter.framing == "hdlc" else "hdlc"
         yield Alternative(
             f"framing {other}",
@@ -102,14 +100,16 @@ def _at_other_addresses(meter: MeterSettings, public: MeterSettings) -> Iterator
             )
 
 
-async def _answers(meter: MeterSettings, resolve: Callable[[str, str], str]) -> bool:
+async def _answers(meter: MeterSettings, resolve: Callable[[str, str], str], linked: bool) -> bool:
+    """Whether the association is answered; a data link by itself counts only where there was none before."""
     session = Session(meter, resolve)
     try:
         await session.associate()
     except MeterError as error:
         await session.abandon()
-        linked = meter.framing == "hdlc" and session.failed_in not in (None, State.IDLE, State.CONNECTING, State.CLOSED)
-        return linked or error.kind is ErrorKind.REFUSED
+        if error.kind is ErrorKind.REFUSED:
+            return True
+        return not linked and meter.framing == "hdlc" and session.failed_in not in (None, State.IDLE, State.CONNECTING, State.CLOSED)
     finally:
         await session.close()
     return True

@@ -178,9 +178,9 @@ class Watched:
         """That of the link."""
         await self._link.write(data)
 
-    async def read(self) -> bytes:
+    async def read(self, within: float | None = None) -> bytes:
         """That of the link."""
-        return await self._link.read()
+        return await self._link.read(within)
 
     async def close(self) -> None:
         """That of the link, and the word."""

@@ -23,10 +23,12 @@ class Reader:
 
     def take(self, count: int) -> bytes:
         """The next `count` bytes."""
-        if count > self.remaining:
+        start = self._position
+        end = start + count
+        if end > len(self._data):
             raise CosemError(f"{count} bytes are announced but only {self.remaining} are there")
-        self._position += count
-        return self._data[self._position - count : self._position]
+        self._position = end
+        return self._data[start:end]
 
     def rest(self) -> bytes:
         """All bytes that are left."""
@@ -38,7 +40,11 @@ class Reader:
 
     def byte(self) -> int:
         """The next byte."""
-        return self.unsigned(1)
+        position = self._position
+        if position >= len(self._data):
+            raise CosemError("1 bytes are announced but only 0 are there")
+        self._position = position + 1
+        return self._data[position]
 
     def length(self) -> int:
         """A length: one byte up to 127, else 0x80 plus the number of bytes that follow, at most four."""

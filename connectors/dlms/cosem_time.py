@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Union
 
 _NO_DEVIATION = -0x8000
@@ -61,8 +62,13 @@ def _two(part: int) -> str:
 
 
 def _offset(raw: bytes) -> timezone | None:
+    return _offset_of(raw[9:11])
+
+
+@lru_cache(maxsize=256)
+def _offset_of(raw: bytes) -> timezone | None:
     """The deviation counts minutes from local time to UTC, so the offset of ISO 8601 is its negative."""
-    deviation = int.from_bytes(raw[9:11], "big", signed=True)
+    deviation = int.from_bytes(raw, "big", signed=True)
     if deviation == _NO_DEVIATION or abs(deviation) >= _DAY_MINUTES:
         return None
     return timezone(timedelta(minutes=-deviation))

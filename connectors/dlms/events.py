@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Union
+from typing import NamedTuple, Union
 
 from model.messages import ErrorKind, Violation
 
@@ -17,8 +17,7 @@ CosemData = Union[None, int, Decimal, bool, str, bytes, datetime, "list[CosemDat
 of 0 and 1, octet-string as bytes (a 12-byte date-time only where the object says it is one), array and structure as list."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(NamedTuple):
     """A COSEM attribute descriptor: interface class, six-byte logical name, attribute index.
 
     `base_name` is the object's short name where it is known beforehand; it matters for meters read by short names only.
@@ -29,14 +28,13 @@ class Attribute:
 
     class_id: int
     logical_name: bytes
-    index: int
+    index: int  # type: ignore[assignment]  # hides that of tuple, which nobody needs here
     base_name: int | None = None
     selection: bytes = b""
     as_encoded: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AttributeResult:
+class AttributeResult(NamedTuple):
     """The meter's answer for one attribute: `data`, or why there is none.
 
     `data` None with `error` None is null-data. `error_detail` names the access result (IEC 62056-5-3

@@ -35,6 +35,7 @@ _OLD_COUNTER_REMEDY = (
 )
 
 log = structlog.get_logger(__name__)
+_standard_log = logging.getLogger(__name__)
 
 
 class Exchange:
@@ -107,7 +108,7 @@ class Exchange:
         """
         deadline = _now() + patience
         while True:
-            data = await asyncio.wait_for(link.read(), max(0.0, deadline - _now()))
+            data = await link.read(max(0.0, deadline - _now()))
             self.traced(data, sent=False)
             reply: Event | None = None
             for event in self._conversation.receive(data):
@@ -156,7 +157,7 @@ class Exchange:
 
     def traced(self, data: bytes, sent: bool) -> bytes:
         """`data`, after it was logged at level debug."""
-        if logging.getLogger(__name__).isEnabledFor(logging.DEBUG):
+        if _standard_log.isEnabledFor(logging.DEBUG):
             self._log.debug("sent" if sent else "received", frame=self._conversation.trace(data, sent))
         return data
 

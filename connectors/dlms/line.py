@@ -335,16 +335,20 @@ class _Branch:
         self._inbox.check()
         await self._link.write(data)
 
-    async def read(self) -> bytes:
+    async def read(self, within: float | None = None) -> bytes:
         """Whatever arrives on the line in this meter's turn.
 
+        :raises asyncio.TimeoutError: when nothing came in time.
         :raises MeterError: when the line broke, or nothing comes and the pipeline is stopping.
         """
         assert self._line.has_turn(self._member)
+        hurried = self._line.hurried and (within is None or within > HURRY)
         try:
-            data = await asyncio.wait_for(self._inbox.read(), HURRY if self._line.hurried else None)
+            data = await self._inbox.read(HURRY if hurried else within)
         except asyncio.TimeoutError:
-            raise stopping() from None
+            if hurried:
+                raise stopping() from None
+            raise
         self._line.heard()
         return data
 

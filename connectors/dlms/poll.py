@@ -10,23 +10,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import structlog
 
 from connectors.dlms.access import Access, OwnConnection
+from connectors.dlms.attempt import Attempt, collect
 from connectors.dlms.backoff import Backoff
-from connectors.dlms.cosem import CosemError, clock_time, render, scaler_unit
 from connectors.dlms.events import Attribute, AttributeResult
-from connectors.dlms.plan import PlannedRead, ReadPlan
+from connectors.dlms.plan import ReadPlan
 from connectors.dlms.profile.backfill import Backfill, no_profiles
 from connectors.dlms.profile.reader import Progress
 from connectors.dlms.session import ListRefused, Session
-from connectors.dlms.with_list import ListCycle, WithList
+from connectors.dlms.with_list import WithList
 from model.errors import MeterError, PipelineError, StorageError
-from model.messages import Cycle, ErrorKind, Outcome, RawValue, ReadError
+from model.messages import Cycle, ErrorKind, Outcome, ReadError
 from model.settings.meter import MeterSettings
 from model.timestamps import utc_now
 
@@ -46,23 +45,6 @@ SCALER_TRUST = 600.0
 """Seconds without a value after which a meter that failed may have been exchanged: its scalers are read again."""
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass
-class _Attempt:
-    """What one cycle has learned so far; survives a cut, so that a partial cycle keeps its values."""
-
-    results: dict[Attribute, AttributeResult] = field(default_factory=dict)
-    answered: dict[Attribute, datetime] = field(default_factory=dict)
-    associated: bool = False
-    lists: ListCycle = field(default_factory=ListCycle)
-    asked: Sequence[Attribute] = ()
-
-    def take(self, results: Sequence[AttributeResult]) -> None:
-        now = utc_now()
-        for result in results:
-            self.results[result.attribute] = result
-            self.answered[result.attribute] = now
 
 
 class MeterPoll:
@@ -124,10 +106,10 @@ class MeterPoll:
 
     async def _turn(self, due: datetime) -> Cycle:
         started, begun, before = utc_now(), time.monotonic(), self._session.exchanges
-        attempt = _Attempt()
+        attempt = Attempt()
         fault = await self._guarded(attempt)
         duration = time.monotonic() - begun
-        values, errors, offset = self._collect(attempt, fault)
+        values, errors, offset = collect(self._plan, attempt, self._scalers, fault)
         await self._after(fault, bool(values))
         outcome = Outcome.FAILED if not values else Outcome.PARTIAL if errors else Outcome.OK
         return Cycle(
@@ -176,7 +158,7 @@ class MeterPoll:
         if self._session.usable():
             return None
         try:
-            await asyncio.wait_for(self._associate(_Attempt()), self._timeout())
+            await asyncio.wait_for(self._associate(Attempt()), self._timeout())
         except asyncio.TimeoutError:
             return MeterError(ErrorKind.TIMEOUT, f"no association within {self._timeout():g} s")
         except MeterError as fault:
@@ -237,7 +219,7 @@ class MeterPoll:
             return self._meter.cycle_timeout
         return max(self._access.turn_limit(self._interval), SHORTEST_CYCLE_TIMEOUT, 2 * self._meter.connect_timeout)
 
-    async def _guarded(self, attempt: _Attempt) -> MeterError | None:
+    async def _guarded(self, attempt: Attempt) -> MeterError | None:
         timeout = self._timeout()
         try:
             await asyncio.wait_for(self._read(attempt), timeout)
@@ -287,7 +269,7 @@ class MeterPoll:
             return self._backoff.gave_up(now)
         return self._backoff.refused(now) if fault.kind is ErrorKind.REFUSED else self._backoff.failed(now)
 
-    async def _read(self, attempt: _Attempt) -> None:
+    async def _read(self, attempt: Attempt) -> None:
         """Read everything; open a link that fails on the way again once, since that heals most bursts of timeouts."""
         was_open = self._session.usable()
         try:
@@ -299,7 +281,7 @@ class MeterPoll:
             await self._session.abandon()
             await self._read_once(attempt)
 
-    async def _read_once(self, attempt: _Attempt) -> None:
+    async def _read_once(self, attempt: Attempt) -> None:
         if not self._session.usable():
             await self._associate(attempt)
         unknown = [scaler for scaler in self._plan.scalers() if scaler not in self._scalers]
@@ -312,7 +294,7 @@ class MeterPoll:
         finally:
             self._learn_scalers(unknown, attempt)
 
-    async def _associate(self, attempt: _Attempt) -> None:
+    async def _associate(self, attempt: Attempt) -> None:
         await self._session.associate()
         attempt.associated = True
         if self._fault is not None and time.monotonic() - self._last_good > SCALER_TRUST:
@@ -320,7 +302,7 @@ class MeterPoll:
             self._session.forget()
             self._profiles.forget()
 
-    def _suspect(self, attempt: _Attempt) -> None:
+    def _suspect(self, attempt: Attempt) -> None:
         """A meter that answers others may be silent about what was asked last: a list, or one attribute."""
         unanswered = [attribute for attribute in attempt.asked if attribute not in attempt.results]
         if len(unanswered) > 1:
@@ -330,18 +312,12 @@ class MeterPoll:
         elif unanswered and attempt.results:
             self._suspects[unanswered[0]] = Backoff(self._meter.backoff_min, self._meter.backoff_max)
 
-    def _learn_scalers(self, asked: Sequence[Attribute], attempt: _Attempt) -> None:
-        for attribute in asked:
-            result = attempt.results.get(attribute)
-            if result is not None and result.error is None:
-                try:
-                    self._scalers[attribute] = scaler_unit(result.data)
-                except CosemError as error:
-                    attempt.results[attribute] = AttributeResult(attribute, None, ErrorKind.DECODE, str(error))
+    def _learn_scalers(self, asked: Sequence[Attribute], attempt: Attempt) -> None:
+        self._scalers.update(attempt.scalers(asked))
 
-    async def _get(self, attributes: Sequence[Attribute], attempt: _Attempt) -> None:
+    async def _get(self, attributes: Sequence[Attribute], attempt: Attempt) -> None:
         """Ask for those of `attributes` that have no answer yet, in lists where the meter takes them, suspects last."""
-        missing = [a for a in attributes if a not in attempt.results and a not in self._suspects]
+        missing: Sequence[Attribute] = [a for a in attributes if a not in attempt.results and a not in self._suspects]
         while missing and not self._stopping:
             taken = attempt.asked = self._choose(missing, attempt)
             try:
@@ -352,17 +328,25 @@ class MeterPoll:
                     continue
                 results = (AttributeResult(taken[0], None, refusal.kind, str(refusal)),)
             attempt.take(self._lists.believed(results, attempt.lists))
-            missing = [a for a in missing if a not in attempt.results and not self._lacks_scaler(a, attempt)]
+            missing = self._still_missing(missing, taken, results, attempt)
         for attribute in attributes:
             if attribute in self._suspects and attribute not in attempt.results and not self._stopping:
                 await self._get_suspect(attribute, attempt)
 
-    def _lacks_scaler(self, attribute: Attribute, attempt: _Attempt) -> bool:
+    def _still_missing(
+        self, missing: Sequence[Attribute], taken: Sequence[Attribute], results: Sequence[AttributeResult], attempt: Attempt
+    ) -> Sequence[Attribute]:
+        """What of `missing` has no answer yet; quickly where `taken`, its beginning, was answered without an error."""
+        if len(results) == len(taken) and missing[len(taken) - 1] is taken[-1] and all(result.error is None for result in results):
+            return missing[len(taken) :]
+        return [a for a in missing if a not in attempt.results and not self._lacks_scaler(a, attempt)]
+
+    def _lacks_scaler(self, attribute: Attribute, attempt: Attempt) -> bool:
         """Whether the value is of no use because its scaler could not be read in this cycle."""
         scaler = attempt.results.get(self._scaler_of.get(attribute, attribute))
         return scaler is not None and scaler.error is not None
 
-    async def _get_suspect(self, attribute: Attribute, attempt: _Attempt) -> None:
+    async def _get_suspect(self, attribute: Attribute, attempt: Attempt) -> None:
         """Ask for an attribute that made the meter fall silent before: at growing intervals, and at its own risk only."""
         backoff = self._suspects[attribute]
         wait = backoff.remaining(time.monotonic())
@@ -382,57 +366,12 @@ class MeterPoll:
             attempt.take([AttributeResult(attribute, None, fault.kind, fault.what)])
             await self._session.abandon()
 
-    def _choose(self, missing: Sequence[Attribute], attempt: _Attempt) -> Sequence[Attribute]:
+    def _choose(self, missing: Sequence[Attribute], attempt: Attempt) -> Sequence[Attribute]:
         if not self._session.with_list:
             return missing[:1]
         return self._lists.choose(missing, attempt.lists, self._session.fits)
-
-    def _collect(self, attempt: _Attempt, fault: MeterError | None) -> tuple[list[RawValue], list[ReadError], float | None]:
-        values: list[RawValue] = []
-        errors: list[ReadError] = []
-        offset: float | None = None
-        for read in self._plan.reads:
-            outcome = self._value(read, attempt, fault)
-            if isinstance(outcome, RawValue):
-                values.append(outcome)
-                if read.is_clock:
-                    offset = _clock_offset(attempt.results[read.attribute], attempt.answered[read.attribute])
-            else:
-                errors.append(outcome)
-        if fault is not None and not values:
-            errors = [ReadError(None, fault.kind, fault.what, fault.remedy)]
-        return values, errors, offset
-
-    def _value(self, read: PlannedRead, attempt: _Attempt, fault: MeterError | None) -> RawValue | ReadError:
-        for attribute in (read.scaler_unit, read.attribute):
-            result = None if attribute is None else attempt.results.get(attribute)
-            if result is not None and result.error is not None:
-                where = f"attribute {result.attribute.index}: " if result.attribute != read.attribute else ""
-                return ReadError(read.key, result.error, where + result.error_detail, _ACCESS_REMEDY)
-        result = attempt.results.get(read.attribute)
-        scaler = self._scalers.get(read.scaler_unit) if read.scaler_unit is not None else None
-        if result is None or (read.scaler_unit is not None and scaler is None):
-            cause = fault or MeterError(ErrorKind.TIMEOUT, "not asked: the pipeline is stopping")
-            return ReadError(read.key, cause.kind, cause.what, cause.remedy)
-        if result.data is None:
-            return ReadError(read.key, ErrorKind.NO_VALUE, "the meter answered null-data", "it has no value for this object (yet)")
-        try:
-            value = render(result.data, read.attribute)
-        except CosemError as error:
-            return ReadError(read.key, ErrorKind.DECODE, str(error), _ACCESS_REMEDY)
-        if scaler is None or isinstance(value, (str, bool)):
-            return RawValue(read.key, value)
-        return RawValue(read.key, value, scaler[0], scaler[1])
-
-
-_ACCESS_REMEDY = "check OBIS code, class and attribute, and that this client may read it; `overrides` can leave the key out"
 
 
 def failed_cycle(meter: str, due: datetime, started: datetime, error: ReadError) -> Cycle:
     """A cycle in which the meter was not asked at all, and why."""
     return Cycle(meter=meter, due=due, started=started, duration=0.0, outcome=Outcome.FAILED, errors=(error,))
-
-
-def _clock_offset(result: AttributeResult, answered: datetime) -> float | None:
-    moment = clock_time(result.data)
-    return None if moment is None else (moment - answered) / timedelta(seconds=1)

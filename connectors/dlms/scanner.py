@@ -12,7 +12,7 @@ from connectors.dlms.events import Discarded
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Found(Generic[T]):
     """A complete message; `end` is the position behind its last byte."""
 
@@ -48,7 +48,7 @@ class Scanner(Generic[T]):
         not counted as discarded.
     """
 
-    def __init__(self, marker: bytes, judge: Callable[[bytearray, int], Verdict[T]], flag: bytes = b"") -> None:
+    def __init__(self, marker: bytes, judge: Callable[[bytes | bytearray, int], Verdict[T]], flag: bytes = b"") -> None:
         self._marker = marker
         self._judge = judge
         self._flag = flag
@@ -59,11 +59,27 @@ class Scanner(Generic[T]):
 
     def feed(self, data: bytes) -> list[Union[T, Discarded]]:
         """The messages that `data` completes, in order, each after what had to be discarded before it."""
+        if self._buffer == self._flag:
+            whole = self._whole(data)
+            if whole is not None:
+                return [whole]
         found: list[Union[T, Discarded]] = []
         for start in range(0, len(data), _PIECE):
             self._buffer += data[start : start + _PIECE]
             found += self._complete()
         return found
+
+    def _whole(self, data: bytes) -> T | None:
+        """The message in `data` where it is exactly one and none can begin inside it, as nearly always; else None.
+
+        Nothing is pending but perhaps a flag, which stays: the one that closes this message takes its place.
+        """
+        if not data.startswith(self._marker) or data.find(self._marker, 1, len(data) - len(self._flag)) >= 0:
+            return None
+        verdict = self._judge(data, 0)
+        if not isinstance(verdict, Found) or verdict.end != len(data):
+            return None
+        return verdict.item
 
     def _complete(self) -> list[Union[T, Discarded]]:
         self._find_openers()

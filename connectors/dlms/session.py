@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 import structlog
@@ -211,7 +210,7 @@ class Session:
         if self._recovery is not None:
             await self._recovery.top_up()
         names = f"the request for {len(attributes)} attributes" if len(attributes) > 1 else "a GET request"
-        timer = self._timers.setdefault(tuple(map(_whole, attributes)), ReplyTimer(self._meter.exchange_timeout))
+        timer = self._timer(attributes)
         assert self._link is not None
         before = self._exchange.sent
         if not self._conversation.tells_answers_apart:
@@ -230,6 +229,13 @@ class Session:
             raise ListRefused(reply)
         assert isinstance(reply, Answered)
         return reply.results
+
+    def _timer(self, attributes: Sequence[Attribute]) -> ReplyTimer:
+        key = tuple(map(_whole, attributes))
+        timer = self._timers.get(key)
+        if timer is None:
+            timer = self._timers[key] = ReplyTimer(self._meter.exchange_timeout)
+        return timer
 
     def forget(self) -> None:
         """Another meter may have taken the place of this one: what is remembered of its objects is read anew."""
@@ -313,7 +319,7 @@ class Session:
 
 def _whole(attribute: Attribute) -> Attribute:
     """The attribute itself, whichever part of it is asked for: one timer serves them all."""
-    return replace(attribute, selection=b"") if attribute.selection else attribute
+    return attribute._replace(selection=b"") if attribute.selection else attribute
 
 
 def _now() -> float:

@@ -51,8 +51,10 @@ class WithList:
 
         What is asked alone keeps its place: a scaler is asked before values that may turn out to need no request.
         """
+        if cycle.single or not self._usable:
+            return missing[:1]
         listable = [a for a in missing if a not in self._left_out and a not in cycle.failed]
-        if cycle.single or not self._usable or len(listable) < 2 or missing[0] is not listable[0]:
+        if len(listable) < 2 or missing[0] is not listable[0]:
             return missing[:1]
         return listable[: fits(listable, self._most)]
 

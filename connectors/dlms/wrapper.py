@@ -32,7 +32,7 @@ class WrapperScanner(Scanner[bytes]):
         self._stranger = Refuted(f"not a message from port {server} to port {client}")
         super().__init__(VERSION, self._judge_message)
 
-    def _judge_message(self, buffer: bytearray, start: int) -> Verdict[bytes]:
+    def _judge_message(self, buffer: bytes | bytearray, start: int) -> Verdict[bytes]:
         ports = buffer[start + 2 : start + 6]
         if ports != self._ports[: len(ports)]:
             return self._stranger
@@ -43,14 +43,14 @@ class WrapperScanner(Scanner[bytes]):
             return None
         return _CUT_SHORT if self._runs_into_another(buffer, start, end) else Found(bytes(buffer[start + HEADER_SIZE : end]), end)
 
-    def _runs_into_another(self, buffer: bytearray, start: int, end: int) -> bool:
+    def _runs_into_another(self, buffer: bytes | bytearray, start: int, end: int) -> bool:
         header = VERSION + self._ports
         inner = buffer.find(header, start + 1, end + len(header) - 1)
         inner_end = None if inner < 0 else _end(buffer, inner)
         return inner_end is not None and end < inner_end <= len(buffer)
 
 
-def _end(buffer: bytearray, start: int) -> int | None:
+def _end(buffer: bytes | bytearray, start: int) -> int | None:
     """Where the message at `start` ends by its length field; None when that has not arrived yet."""
     if len(buffer) < start + HEADER_SIZE:
         return None

@@ -87,7 +87,7 @@ def test_the_connection_comes_from_the_address_that_was_asked_for() -> None:
         async def run() -> tuple[str, bool, bool]:
             link = await open_link(connect, settings_of(connect, source_address="127.0.0.9"))
             connection, (host, _) = server.accept()
-            ours = link._writer.get_extra_info("socket")  # type: ignore[attr-defined]
+            ours = link._transport.get_extra_info("socket")  # type: ignore[attr-defined]
             options = (ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
             connection.close()
             await link.close()

@@ -77,8 +77,8 @@ class OpticalPort:
             for byte in answer:
                 self._arrived.put_nowait(bytes([byte]))
 
-    async def read(self) -> bytes:
-        return await self._arrived.get()
+    async def read(self, within: float | None = None) -> bytes:
+        return await asyncio.wait_for(self._arrived.get(), within)
 
     async def configure(self, parameters: SerialParameters) -> None:
         self.settings.append(parameters)

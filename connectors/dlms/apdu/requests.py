@@ -9,6 +9,7 @@ parsed by gurux at all: it takes an AARE that was rejected without a reason for 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from gurux_dlms import GXByteBuffer, GXDLMSClient
 from gurux_dlms.enums import Authentication, Command, Conformance, InterfaceType
@@ -36,6 +37,8 @@ _DESCRIPTOR_SIZE = 10
 _LIST_HEADER_SIZE = 5
 """Tag, choice, invoke-id and, at most, two bytes for the number of attributes."""
 _NO_STATUS = 0xFF
+_INVOKE_ID = 2
+"""Where invoke-id-and-priority stands in a GET-request, behind tag and choice."""
 
 
 class RequestBuilder:
@@ -62,25 +65,37 @@ class RequestBuilder:
 
     def get(self, attributes: Sequence[Attribute], invoke_id: int) -> bytes:
         """GET-request-normal for one attribute, GET-request-with-list for several (at most 255)."""
-        descriptors = b"".join(map(_descriptor, attributes))
-        if len(attributes) == 1:
-            return self._build(Command.GET_REQUEST, GetCommandType.NORMAL, invoke_id, descriptors)
-        count = bytes([len(attributes)]) if len(attributes) < 0x80 else bytes([0x81, len(attributes)])
-        return self._build(Command.GET_REQUEST, GetCommandType.WITH_LIST, invoke_id, count + descriptors)
+        asked = tuple(attributes)
+        # What asks for a part of an attribute asks for another part next time.
+        request = _get_request(asked) if any(attribute.selection for attribute in asked) else _known_get_request(asked)
+        return request[:_INVOKE_ID] + bytes((CONFIRMED_HIGH | invoke_id,)) + request[_INVOKE_ID + 1 :]
 
     def next_block(self, number: int, invoke_id: int) -> bytes:
         """GET-request-next: block `number` has arrived, send the one after it."""
-        return self._build(Command.GET_REQUEST, GetCommandType.NEXT_DATA_BLOCK, invoke_id, number.to_bytes(4, "big"))
+        return _built(Command.GET_REQUEST, GetCommandType.NEXT_DATA_BLOCK, invoke_id, number.to_bytes(4, "big"))
 
     def release(self) -> bytes:
         """RLRQ, reason normal."""
-        return self._build(Command.RELEASE_REQUEST, 0, 0, _RELEASE_NORMAL)
+        return _built(Command.RELEASE_REQUEST, 0, 0, _RELEASE_NORMAL)
 
-    def _build(self, command: int, choice: int, invoke_id: int, body: bytes) -> bytes:
-        parameters = GXDLMSLNParameters(
-            self._client.settings, CONFIRMED_HIGH | invoke_id, command, choice, GXByteBuffer(body), None, _NO_STATUS
-        )
-        return bytes(GXDLMS.getLnMessages(parameters)[0])
+
+def _built(command: int, choice: int, invoke_id: int, body: bytes) -> bytes:
+    settings = GXDLMSClient(True, 16, 1, Authentication.NONE, None, InterfaceType.PDU).settings
+    parameters = GXDLMSLNParameters(settings, CONFIRMED_HIGH | invoke_id, command, choice, GXByteBuffer(body), None, _NO_STATUS)
+    return bytes(GXDLMS.getLnMessages(parameters)[0])
+
+
+def _get_request(attributes: tuple[Attribute, ...]) -> bytes:
+    """GET-request-normal or -with-list, with invoke-id 0."""
+    descriptors = b"".join(map(_descriptor, attributes))
+    if len(attributes) == 1:
+        return _built(Command.GET_REQUEST, GetCommandType.NORMAL, 0, descriptors)
+    count = bytes([len(attributes)]) if len(attributes) < 0x80 else bytes([0x81, len(attributes)])
+    return _built(Command.GET_REQUEST, GetCommandType.WITH_LIST, 0, count + descriptors)
+
+
+_known_get_request = lru_cache(maxsize=4096)(_get_request)
+"""All meters of a template ask for the same."""
 
 
 def _descriptor(attribute: Attribute) -> bytes:

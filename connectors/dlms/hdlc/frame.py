@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
+from typing import NamedTuple
 
 from fastcrc import crc16
 
 FLAG = 0x7E
+_FLAG = bytes([FLAG])
 SEGMENTED = 0x0800
 FORMAT_TYPE = 0xA000
 MAX_LENGTH = 0x7FF
@@ -37,12 +39,12 @@ class FrameType(Enum):
     FRMR = 0x87
 
 
+_NUMBERED = (FrameType.RR, FrameType.RNR)
 _UNNUMBERED = {t.value: t for t in FrameType if t.value & 0x03 == 0x03}
-_SUPERVISORY = {t.value: t for t in (FrameType.RR, FrameType.RNR)}
+_SUPERVISORY = {t.value: t for t in _NUMBERED}
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """An HDLC address of `size` bytes: 1 (upper, the logical device or the client), 2 or 4 (upper and lower, the physical device)."""
 
     upper: int
@@ -87,8 +89,7 @@ def server_address(logical: int, physical: int, size: int | None = None) -> Addr
     return address
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One frame. `final` is the poll bit of a command and the final bit of a response; `ns` and `nr` are N(S) and N(R)."""
 
     type: FrameType
@@ -105,23 +106,22 @@ class Frame:
 
         :raises HdlcError: when the frame is longer than the length field can say.
         """
-        addresses = self.destination.encode() + self.source.encode()
+        addresses = _encoded(self.destination) + _encoded(self.source)
         length = 2 + len(addresses) + 1 + 2 + (len(self.information) + 2 if self.information else 0)
         if length > MAX_LENGTH:
             raise HdlcError(f"a frame of {length} bytes; the length field holds at most {MAX_LENGTH}")
         form = FORMAT_TYPE | (SEGMENTED if self.segmented else 0) | length
-        body = form.to_bytes(2, "big") + addresses + bytes([self._control()])
+        body = form.to_bytes(2, "big") + addresses + bytes((self._control(),))
         if self.information:
             body += check_sequence(body) + self.information
-        return bytes([FLAG]) + body + check_sequence(body) + bytes([FLAG])
+        return _FLAG + body + check_sequence(body) + _FLAG
 
     def _control(self) -> int:
-        control = self.type.value | (_POLL_FINAL if self.final else 0)
-        if self.type in (FrameType.I, FrameType.RR, FrameType.RNR):
-            control |= self.nr << 5
+        final = _POLL_FINAL if self.final else 0
         if self.type is FrameType.I:
-            control |= self.ns << 1
-        return control
+            return (self.nr << 5) | final | (self.ns << 1)
+        control: int = self.type.value | final
+        return control | (self.nr << 5) if self.type in _NUMBERED else control
 
     def __str__(self) -> str:
         name = self.type.name
@@ -132,9 +132,15 @@ class Frame:
         return name + (" segmented" if self.segmented else "") + ("" if self.final else " not final")
 
 
+@lru_cache(maxsize=16_384)
+def _encoded(address: Address) -> bytes:
+    return address.encode()
+
+
 def check_sequence(data: bytes | bytearray) -> bytes:
     """HCS or FCS of `data`, lower byte first (clause 6.4.5; CRC-16/IBM-SDLC)."""
-    return int(crc16.ibm_sdlc(bytes(data))).to_bytes(2, "little")
+    crc: int = crc16.ibm_sdlc(data if type(data) is bytes else bytes(data))
+    return crc.to_bytes(2, "little")
 
 
 def header_size(data: bytes | bytearray, start: int = 0) -> int | None:
@@ -159,7 +165,7 @@ def decode(data: bytes) -> Frame:
     if len(data) < 9 or data[0] != FLAG or data[-1] != FLAG:
         raise HdlcError("no flag where it should end")
     body = data[1:-1]
-    form = int.from_bytes(body[:2], "big")
+    form = body[0] << 8 | body[1]
     if form & 0xF000 != FORMAT_TYPE or form & MAX_LENGTH != len(body):
         raise HdlcError("the length field does not match")
     header = header_size(body)
@@ -169,19 +175,14 @@ def decode(data: bytes) -> Frame:
         raise HdlcError("wrong FCS")
     if len(body) > header + 2 and check_sequence(body[:header]) != body[header : header + 2]:
         raise HdlcError("wrong HCS")
-    destination = _decode_address(body, 2)
+    destination, source = _decode_addresses(body[2 : header - 1])
     control = body[header - 1]
+    information = body[header + 2 : -2] if len(body) > header + 2 else b""
+    final, segmented = bool(control & _POLL_FINAL), bool(form & SEGMENTED)
+    if control & 1 == 0:
+        return Frame(FrameType.I, destination, source, information, control >> 1 & 7, control >> 5, final, segmented)
     frame_type = _frame_type(control)
-    return Frame(
-        type=frame_type,
-        destination=destination,
-        source=_decode_address(body, 2 + destination.size),
-        information=body[header + 2 : -2] if len(body) > header + 2 else b"",
-        ns=control >> 1 & 7 if frame_type is FrameType.I else 0,
-        nr=control >> 5 if frame_type.value & 3 != 3 else 0,
-        final=bool(control & _POLL_FINAL),
-        segmented=bool(form & SEGMENTED),
-    )
+    return Frame(frame_type, destination, source, information, 0, control >> 5 if frame_type in _NUMBERED else 0, final, segmented)
 
 
 def _address_size(data: bytes | bytearray, start: int) -> int | None:
@@ -195,6 +196,13 @@ def _address_size(data: bytes | bytearray, start: int) -> int | None:
     raise HdlcError("an address is 1, 2 or 4 bytes long")
 
 
+@lru_cache(maxsize=16_384)
+def _decode_addresses(addresses: bytes) -> tuple[Address, Address]:
+    """Destination and source; the same few come again and again."""
+    destination = _decode_address(addresses, 0)
+    return destination, _decode_address(addresses, destination.size)
+
+
 def _decode_address(body: bytes, start: int) -> Address:
     size = _address_size(body, start) or 0
     parts = [byte >> 1 for byte in body[start : start + size]]
@@ -204,8 +212,6 @@ def _decode_address(body: bytes, start: int) -> Address:
 
 
 def _frame_type(control: int) -> FrameType:
-    if control & 1 == 0:
-        return FrameType.I
     frame_type = _SUPERVISORY.get(control & 0x0F) if control & 3 == 1 else _UNNUMBERED.get(control & ~_POLL_FINAL)
     if frame_type is None:
         raise HdlcError(f"unknown control field {control:02x}")

@@ -22,7 +22,7 @@ class FrameScanner(Scanner[Frame]):
         super().__init__(_FLAG, _judge, _FLAG)
 
 
-def _judge(buffer: bytearray, start: int) -> Verdict[Frame]:
+def _judge(buffer: bytes | bytearray, start: int) -> Verdict[Frame]:
     if len(buffer) < start + 3:
         return None if len(buffer) < start + 2 or buffer[start + 1] & 0xF0 == FORMAT_TYPE >> 8 else _NO_FRAME
     form = int.from_bytes(buffer[start + 1 : start + 3], "big")

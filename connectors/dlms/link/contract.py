@@ -22,9 +22,11 @@ class Link(Protocol):
         """
         ...
 
-    async def read(self) -> bytes:
-        """Whatever has arrived, at least one byte. Nothing is lost when the wait is cancelled.
+    async def read(self, within: float | None = None) -> bytes:
+        """Whatever has arrived, at least one byte. Nothing is lost when the wait is cancelled or too long.
 
+        :arg within: seconds to wait at most; for ever where it is None.
+        :raises asyncio.TimeoutError: when nothing came in time.
         :raises MeterError: when the other side closed the link or it broke.
         """
         ...

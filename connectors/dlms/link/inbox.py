@@ -11,36 +11,40 @@ LONGEST = 1_048_576
 
 
 class Inbox:
-    """Filled by callbacks, emptied by one reader. A read that is cancelled loses nothing."""
+    """Filled by callbacks, emptied by one reader. A read that is cancelled or comes to its time limit loses nothing."""
+
+    __slots__ = ("_data", "_error", "_interruption", "_waiter")
 
     def __init__(self) -> None:
         self._data = bytearray()
-        self._arrived = asyncio.Event()
+        self._waiter: asyncio.Future[bool] | None = None
         self._error: MeterError | None = None
         self._interruption: MeterError | None = None
-        self._waiting = False
 
     @property
     def broken(self) -> bool:
         """Whether the link has ended."""
         return self._error is not None
 
-    def put(self, data: bytes) -> None:
+    @property
+    def size(self) -> int:
+        """Bytes that wait."""
+        return len(self._data)
+
+    def put(self, data: bytes | bytearray) -> None:
         """Add what arrived."""
         self._data += data[: LONGEST - len(self._data)]
-        self._arrived.set()
+        _wake(self._waiter, True)
 
     def fail(self, error: MeterError) -> None:
         """End the link: what arrived before can still be read, then `error` is raised. Only the first error counts."""
         self._error = self._error or error
-        self._arrived.set()
+        _wake(self._waiter, True)
 
     def clear(self) -> int:
         """Throw away what has arrived; how many bytes that were."""
         count = len(self._data)
         self._data.clear()
-        if self._error is None:
-            self._arrived.clear()
         return count
 
     def check(self) -> None:
@@ -53,26 +57,46 @@ class Inbox:
 
     def interrupt(self, error: MeterError) -> None:
         """End the read that waits at this moment, if there is one, with `error`; the link goes on."""
-        if self._waiting:
+        if self._waiter is not None:
             self._interruption = error
-            self._arrived.set()
+            _wake(self._waiter, True)
 
-    async def read(self) -> bytes:
+    async def read(self, within: float | None = None) -> bytes:
         """Whatever has arrived, at least one byte.
 
+        :arg within: seconds to wait at most.
+        :raises asyncio.TimeoutError: when nothing came in time.
         :raises MeterError: when the link has ended and everything is read, or the wait was interrupted.
         """
         while not self._data:
             self.check()
-            self._arrived.clear()
-            self._waiting = True
-            try:
-                await self._arrived.wait()
-            finally:
-                self._waiting = False
-                interruption, self._interruption = self._interruption, None
-            if interruption is not None and not self._data:
+            in_time = await self._wait(within)
+            interruption, self._interruption = self._interruption, None
+            if self._data:
+                break
+            if interruption is not None:
                 raise interruption
+            if not in_time:
+                raise asyncio.TimeoutError
         data = bytes(self._data)
         self._data.clear()
         return data
+
+    async def _wait(self, within: float | None) -> bool:
+        """Until something happens; whether it did in time. A timer of its own costs less than `asyncio.wait_for`, which makes a task."""
+        loop = asyncio.get_running_loop()
+        self._interruption = None
+        self._waiter = waiter = loop.create_future()
+        timer = None if within is None else loop.call_later(within, _wake, waiter, False)
+        try:
+            in_time: bool = await waiter
+            return in_time
+        finally:
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
+
+
+def _wake(waiter: asyncio.Future[bool] | None, in_time: bool) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(in_time)

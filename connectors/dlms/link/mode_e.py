@@ -123,7 +123,7 @@ async def _collect(link: SerialLink, complete: Callable[[bytes], bool], patience
     heard = b""
     while not complete(heard) and len(heard) < 4096:
         try:
-            heard += await asyncio.wait_for(link.read(), patience)
+            heard += await link.read(patience)
         except asyncio.TimeoutError:
             break
         patience = REACTION

@@ -73,6 +73,6 @@ async def _discard(link: Link, seconds: float) -> None:
     until = loop.time() + seconds
     while (left := until - loop.time()) > 0:
         try:
-            await asyncio.wait_for(link.read(), left)
+            await link.read(left)
         except asyncio.TimeoutError:
             return

@@ -84,12 +84,12 @@ class Rfc2217Link:
         self._sent_by = max(now, self._sent_by) + len(data) * 11 / self._baud
         await self._send(escaped(data))
 
-    async def read(self) -> bytes:
+    async def read(self, within: float | None = None) -> bytes:
         """Whatever the port has received, at least one byte.
 
         :raises MeterError: when the connection was closed or broke.
         """
-        return await self._inbox.read()
+        return await self._inbox.read(within)
 
     async def configure(self, parameters: SerialParameters) -> None:
         """Set the port once everything written should be out; what arrived before is thrown away.

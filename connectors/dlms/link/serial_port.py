@@ -95,12 +95,12 @@ class SerialPortLink:
             await self._writable.wait()
             self._inbox.check()
 
-    async def read(self) -> bytes:
+    async def read(self, within: float | None = None) -> bytes:
         """Whatever has arrived, at least one byte.
 
         :raises MeterError: when the port is gone.
         """
-        return await self._inbox.read()
+        return await self._inbox.read(within)
 
     async def configure(self, parameters: SerialParameters) -> None:
         """Set the port once everything written is out on the line; what arrived before is thrown away.

@@ -7,26 +7,34 @@ import contextlib
 import errno
 import os
 import socket
+from typing import cast
 
 from connectors.dlms.host_names import lookup
+from connectors.dlms.link.inbox import Inbox
 from model.errors import MeterError
 from model.messages import ErrorKind
 from model.settings.link_address import authority
 
-READ_SIZE = 65536
+MOST_UNREAD = 65_536
+"""Bytes that wait to be read, above which the system is left to hold back the sender."""
+
+_received = bytearray(65_536)
 
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 """Seconds until the first probe, between probes, and how many: a converter that lost its power is noticed within two
 minutes also between the cycles of a long interval."""
 
 
-class TcpLink:
+class TcpLink(asyncio.BufferedProtocol):
     """A TCP connection."""
 
-    def __init__(self, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, address: str) -> None:
         self._address = address
-        self._reader = reader
-        self._writer = writer
+        self._inbox = Inbox()
+        self._transport: asyncio.Transport | None = None
+        self._full: asyncio.Future[None] | None = None
+        self._held = False
+        self._over = asyncio.get_running_loop().create_future()
 
     @classmethod
     async def open(cls, host: str, port: int, source_address: str | None = None) -> TcpLink:
@@ -37,50 +45,94 @@ class TcpLink:
         """
         address = authority(host, port)
         try:
-            reader, writer = await _connect(host, port, source_address)
+            link = await _connect(address, host, port, source_address)
         except OSError as error:
             raise MeterError(ErrorKind.CONNECT, f"cannot connect to {address}: {reason(error)}", remedy(error)) from error
-        _keep_alive(writer.get_extra_info("socket"))
-        return cls(address, reader, writer)
+        assert link._transport is not None
+        _keep_alive(link._transport.get_extra_info("socket"))
+        return link
 
     @property
     def closed(self) -> bool:
         """Whether the other side has closed the connection or it broke."""
-        return self._reader.at_eof() or self._reader.exception() is not None or self._writer.is_closing()
+        return self._inbox.broken or self._transport is None or self._transport.is_closing()
 
     async def write(self, data: bytes) -> None:
         """Send `data`.
 
         :raises MeterError: when the connection is broken.
         """
-        try:
-            self._writer.write(data)
-            await self._writer.drain()
-        except OSError as error:
-            raise MeterError(ErrorKind.LINK_LOST, f"the connection to {self._address} broke: {reason(error)}") from error
+        self._inbox.check()
+        assert self._transport is not None
+        self._transport.write(data)
+        if self._full is not None:
+            await asyncio.shield(self._full)
+            self._inbox.check()
 
-    async def read(self) -> bytes:
+    async def read(self, within: float | None = None) -> bytes:
         """Whatever has arrived, at least one byte.
 
+        :raises asyncio.TimeoutError: when nothing came in time.
         :raises MeterError: when the connection was closed or broke.
         """
-        try:
-            data = await self._reader.read(READ_SIZE)
-        except OSError as error:
-            raise MeterError(ErrorKind.LINK_LOST, f"the connection to {self._address} broke: {reason(error)}") from error
-        if not data:
-            raise MeterError(
-                ErrorKind.LINK_LOST,
-                f"{self._address} closed the connection",
-                "many meters accept one client at a time: look for another program that reads this meter",
-            )
+        data = await self._inbox.read(within)
+        if self._held and self._transport is not None:
+            self._held = False
+            self._transport.resume_reading()
         return data
 
     async def close(self) -> None:
         """Close the connection; never raises."""
-        self._writer.close()
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
+        if self._transport is not None:
+            if self._transport.get_write_buffer_size():
+                self._transport.abort()  # nobody takes what is left to be sent
+            self._transport.close()
+            await asyncio.shield(self._over)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by asyncio."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Called by asyncio, which fills it and calls `buffer_updated` at once: so one buffer serves all connections of the loop."""
+        return _received
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Called by asyncio."""
+        self._inbox.put(_received[:nbytes])
+        if self._inbox.size > MOST_UNREAD and not self._held and self._transport is not None:
+            self._held = True
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """Called by asyncio: the other side sends nothing any more; asyncio closes the connection then."""
+        self._inbox.fail(
+            MeterError(
+                ErrorKind.LINK_LOST,
+                f"{self._address} closed the connection",
+                "many meters accept one client at a time: look for another program that reads this meter",
+            )
+        )
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Called by asyncio."""
+        why = reason(error) if isinstance(error, OSError) else str(error or "it is closed")
+        self._inbox.fail(MeterError(ErrorKind.LINK_LOST, f"the connection to {self._address} broke: {why}"))
+        self.resume_writing()
+        if not self._over.done():
+            self._over.set_result(None)
+
+    def pause_writing(self) -> None:
+        """Called by asyncio: what is to be sent piles up."""
+        if self._full is None:
+            self._full = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        """Called by asyncio."""
+        full, self._full = self._full, None
+        if full is not None and not full.done():
+            full.set_result(None)
 
 
 def reason(error: OSError) -> str:
@@ -118,14 +170,15 @@ async def reachable(host: str, source_address: str | None) -> list[str]:
     return addresses
 
 
-async def _connect(host: str, port: int, source_address: str | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """The first of the host's addresses that accepts."""
+async def _connect(address: str, host: str, port: int, source_address: str | None) -> TcpLink:
+    """To the first of the host's addresses that accepts."""
     local = None if source_address is None else (source_address, 0)
+    loop = asyncio.get_running_loop()
     *others, last = await reachable(host, source_address)
-    for address in others:
+    for other in others:
         with contextlib.suppress(OSError):
-            return await asyncio.open_connection(address, port, local_addr=local)
-    return await asyncio.open_connection(last, port, local_addr=local)
+            return (await loop.create_connection(lambda: TcpLink(address), other, port, local_addr=local))[1]
+    return (await loop.create_connection(lambda: TcpLink(address), last, port, local_addr=local))[1]
 
 
 def _keep_alive(connection: socket.socket) -> None:

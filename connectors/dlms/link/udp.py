@@ -50,12 +50,12 @@ class UdpLink(asyncio.DatagramProtocol):
         assert self._transport is not None
         self._transport.sendto(data)
 
-    async def read(self) -> bytes:
+    async def read(self, within: float | None = None) -> bytes:
         """Whatever has arrived, at least one byte.
 
         :raises MeterError: when the meter's host says that nothing listens there.
         """
-        return await self._inbox.read()
+        return await self._inbox.read(within)
 
     async def close(self) -> None:
         """Close the socket; never raises."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from connectors.dlms.cosem import CosemError, render
-from connectors.dlms.events import CosemData
+from connectors.dlms.events import Attribute, CosemData
 from connectors.dlms.profile.capture import Naming, Shape
 from connectors.dlms.profile.rows import Row
 from model.messages import Cycle, Origin, Outcome, RawValue, ReadError, Value
@@ -29,15 +30,17 @@ def interval_cycles(
 
     :arg errors: what is wrong with columns of every row.
     """
+    columns = _columns(shape, naming, settings)
+    outcome = Outcome.PARTIAL if errors else Outcome.OK
     for row in rows:
-        values = tuple(_values(row, shape, naming, settings))
+        values = tuple(_values(row, columns, settings))
         if values:
             yield Cycle(
                 meter=meter,
                 due=row.at,
                 started=row.at,
                 duration=0.0,
-                outcome=Outcome.PARTIAL if errors else Outcome.OK,
+                outcome=outcome,
                 values=values,
                 errors=errors,
                 origin=Origin.PROFILE,
@@ -45,23 +48,46 @@ def interval_cycles(
             )
 
 
-def _values(row: Row, shape: Shape, naming: Naming, settings: ProfileSettings) -> Iterator[RawValue]:
-    for position, (column, key, data) in enumerate(zip(shape.columns, naming.keys, row.values, strict=True)):
-        if key is None or data is None:
+class _Column(NamedTuple):
+    """What becomes of one column that has a key; `is_status` where it is the status word."""
+
+    position: int
+    key: str
+    source: Attribute
+    is_status: bool
+    scaler: int | None
+    unit: int | None
+
+
+def _columns(shape: Shape, naming: Naming, settings: ProfileSettings) -> list[_Column]:
+    """Without those whose numbers say nothing because their scaler is unknown."""
+    found = []
+    for position, (column, key) in enumerate(zip(shape.columns, naming.keys, strict=True)):
+        if key is None or (column.scaler_unit is not None and column not in shape.scalers):
             continue
-        if column.scaler_unit is not None and column not in shape.scalers:
-            continue  # without its scaler a number says nothing
-        if position == naming.status and settings.status is not None:
+        is_status = position == naming.status and settings.status is not None
+        found.append(_Column(position, key, column.source, is_status, *shape.scalers.get(column, (None, None))))
+    return found
+
+
+def _values(row: Row, columns: Sequence[_Column], settings: ProfileSettings) -> Iterator[RawValue]:
+    for column in columns:
+        data = row.values[column.position]
+        if data is None:
+            continue
+        if column.is_status and settings.status is not None:
             yield from _status(data, settings.status)
+            continue
+        if type(data) is int:
+            yield RawValue(column.key, data, column.scaler, column.unit)
+            if settings.events and data in settings.events:
+                yield RawValue(column.key + TEXT_SUFFIX, settings.events[data])
             continue
         try:
             value = render(data, column.source)
         except CosemError:
             continue
-        scaler, unit = shape.scalers.get(column, (None, None))
-        yield RawValue(key, value) if isinstance(value, (str, bool)) else RawValue(key, value, scaler, unit)
-        if settings.events and type(value) is int and value in settings.events:
-            yield RawValue(key + TEXT_SUFFIX, settings.events[value])
+        yield RawValue(column.key, value) if isinstance(value, (str, bool)) else RawValue(column.key, value, column.scaler, column.unit)
 
 
 def _status(data: CosemData, settings: StatusSettings) -> Iterator[RawValue]:

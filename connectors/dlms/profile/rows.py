@@ -14,6 +14,7 @@ from connectors.dlms.cosem import CosemError, elements
 from connectors.dlms.events import CosemData
 from connectors.dlms.profile.capture import Shape
 from connectors.dlms.profile.row_times import row_times
+from connectors.dlms.profile.uniform_rows import uniform_rows
 from model.settings.profile import ProfileSettings
 
 PIECE = 100
@@ -43,12 +44,17 @@ class Buffer:
 
 
 def decode_pieces(data: bytes) -> Iterator[list[CosemData]]:
-    """The rows that `data`, an encoded buffer, holds: `PIECE` at a time, so that others get their turn in between.
+    """The rows that `data`, an encoded buffer, holds: `PIECE` at a time, so that others get their turn in between, or all of them
+    where that takes no longer.
 
     It says itself where it ends; some meters send leftovers behind it.
 
     :raises CosemError: when the bytes are no array of rows; rows already given stand.
     """
+    alike = uniform_rows(data)
+    if alike is not None:
+        yield alike
+        return
     piece: list[CosemData] = []
     reader = Reader(data)
     for row in elements(reader):

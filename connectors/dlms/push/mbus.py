@@ -31,7 +31,7 @@ class MBusScanner(Scanner[MBusFrame]):
         super().__init__(bytes([START]), _judge)
 
 
-def _judge(buffer: bytearray, start: int) -> Verdict[MBusFrame]:
+def _judge(buffer: bytes | bytearray, start: int) -> Verdict[MBusFrame]:
     header = buffer[start : start + _HEADER]
     if (len(header) > 2 and header[1] != header[2]) or (len(header) > 3 and header[3] != START):
         return Refuted("a start byte that opens no M-Bus frame")

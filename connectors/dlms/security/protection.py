@@ -61,6 +61,10 @@ class Policy(IntFlag):
     AUTHENTICATED_ENCRYPTION = 0x30
 
 
+_POLICY_BITS = Policy.AUTHENTICATED_ENCRYPTION.value
+_POLICIES = {bits: Policy(bits) for bits in (0x00, 0x10, 0x20, 0x30)}
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """The keys of one sender and receiver. Their bytes are never shown.
@@ -104,7 +108,7 @@ class Header:
     @property
     def policy(self) -> Policy:
         """How it is protected."""
-        return Policy(self.control & Policy.AUTHENTICATED_ENCRYPTION)
+        return _POLICIES[self.control & _POLICY_BITS]
 
     @property
     def suite(self) -> int:
@@ -159,12 +163,12 @@ def protect(
 
 def protected_content(apdu: bytes, keys: Keys, policy: Policy, title: bytes, counter: int) -> bytes:
     """Security control byte, counter, text and tag: what stands behind tag and length of a protected APDU."""
-    control = policy | keys.suite
+    control = policy.value | keys.suite.value
     head = bytes([control]) + counter.to_bytes(4, "big")
     iv = nonce(title, counter)
-    if policy == Policy.ENCRYPTION:
+    if policy is Policy.ENCRYPTION:
         return head + gcm.crypt(keys.encryption, iv, apdu)
-    if policy == Policy.AUTHENTICATION:
+    if policy is Policy.AUTHENTICATION:
         return head + apdu + gcm.tag_of(keys.encryption, iv, bytes([control]) + keys.authentication + apdu)
     ciphertext, tag = gcm.seal(keys.encryption, iv, apdu, bytes([control]) + keys.authentication)
     return head + ciphertext + tag
@@ -215,7 +219,8 @@ def unprotect(apdu: bytes, keys: Keys, policy: Policy, title: bytes, above: int 
 
 def open_header(header: Header, keys: Keys, policy: Policy, title: bytes, above: int | None) -> Unprotected:
     """As `unprotect`, for an APDU whose header was read before to find its keys."""
-    if header.policy & policy != policy or not header.policy:
+    protected, due = header.control & _POLICY_BITS, policy.value
+    if protected & due != due or not protected:
         raise NotAuthentic(Violation.WEAKER_PROTECTION, f"protected by {_words(header.policy)} where {_words(policy)} is due")
     if header.suite != keys.suite:
         raise NotAuthentic(Violation.WEAKER_PROTECTION, f"protected with suite {header.suite}, not {keys.suite.value}")
@@ -241,12 +246,12 @@ def octets(data: bytes) -> bytes:
 
 def _open(header: Header, keys: Keys, title: bytes) -> bytes:
     iv = nonce(title, header.counter)
-    if header.policy == Policy.ENCRYPTION:
+    if header.policy is Policy.ENCRYPTION:
         return gcm.crypt(keys.encryption, iv, header.body)
     text, tag = header.body[: -gcm.TAG_SIZE], header.body[-gcm.TAG_SIZE :]
     associated = bytes([header.control]) + keys.authentication
     try:
-        if header.policy == Policy.AUTHENTICATION:
+        if header.policy is Policy.AUTHENTICATION:
             gcm.open_sealed(keys.encryption, iv, b"", tag, associated + text)
             return text
         return gcm.open_sealed(keys.encryption, iv, text, tag, associated)
