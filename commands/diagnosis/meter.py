@@ -206,7 +206,7 @@ class MeterLook:
 
     def _broken(self, fault: MeterError, meter: MeterSettings, neighbour: str | None) -> BrokenLinkError:
         remedy = remedy_of(fault, meter)
-        if neighbour is not None:
+        if neighbour is not None and "already belongs to" not in fault.what:
             what = f"{meter.connect}: {fault.what}; {neighbour} on this host is connected to it"
             return BrokenLinkError(what, f"stop it, many meters accept one connection at a time; else {remedy}")
         if self.holder is not None:

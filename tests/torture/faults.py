@@ -201,7 +201,7 @@ def row_of(fault: Fault, named: Named, folder: Path) -> Row:
 _MASKS = (
     (r"pid \d+", "pid 4711"),
     (r"kill (-CONT )?\d+", r"kill \g<1>4711"),
-    (r"127\.0\.0\.1(:| port )\d{2,5}", r"127.0.0.1\g<1>PORT"),
+    (r"(127\.(0\.0\.)?1)(:| port )\d{2,5}", r"\g<1>\g<3>PORT"),
     (r"/dev/pts/\d+", "/dev/ttyUSB0"),
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?", "2026-11-24 10:00:00"),
     (r"\b\d\d:\d\d:\d\d\b", "10:00:00"),

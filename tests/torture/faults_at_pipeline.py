@@ -264,7 +264,7 @@ def not_synchronised(ground: Ground) -> Iterator[None]:
 
 
 def wrong_host_clock(ground: Ground) -> Iterator[None]:
-    """The host's clock was an hour behind while two meters' were right."""
+    """All meters are an hour ahead: from here that is the same as a host that is an hour behind."""
     clock = {"overrides": {"clock": {"class": 8, "obis": "0-0:1.0.0"}}}
     for name in ("north", "south"):
         ground.meter(PLAIN, Behaviour(clock_offset=3600.0), name).update(clock)
