@@ -24,7 +24,7 @@ from simulator.thingsboard.background import BackgroundStandIn
 from tests.contract.mosquitto import wait_for
 from tests.contract.pipeline_process import TOKEN, PipelineProcess, pipeline
 
-DEADLINE = 60.0
+DEADLINE = 150.0
 """Seconds until a running pipeline must be healthy, or a fault of it be named."""
 
 PLAIN = {"framing": "hdlc", "server_physical": 1234, "client_sap": 32, "authentication": "low", "password": "m3ter-password"}
@@ -100,8 +100,16 @@ class Ground:
     def start_healthy(self) -> PipelineProcess:
         """Start it and wait until `health` finds nothing wrong."""
         running = self.start()
-        wait_for(lambda: self.invoke("health")["verdict"] == "healthy" and running.archived(), "a healthy pipeline", DEADLINE)
+        try:
+            wait_for(lambda: self.invoke("health")["verdict"] == "healthy" and running.archived(), "a healthy pipeline", DEADLINE)
+        except AssertionError:
+            raise AssertionError((self.invoke("health")["findings"], self.log())) from None
         return running
+
+    def log(self) -> str:
+        """The end of the pipeline's log, for a test that fails."""
+        log = self.folder / "log"
+        return log.read_text()[-2000:] if log.exists() else ""
 
     def tool(self, name: str, script: str) -> None:
         """Put a program of the host in the way of the real one."""

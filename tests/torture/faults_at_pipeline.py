@@ -23,7 +23,7 @@ from tests.torture.faults import PLAIN, Fault, Ground
 from tests.torture.faults_at_meters import NOBODY
 
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-SLOW = 60.0
+SLOW = 150.0
 
 _RIVAL = """
 import os, sys, time
