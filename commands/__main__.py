@@ -8,6 +8,7 @@ from commands.check import check
 from commands.diagnose import diagnose
 from commands.discover import app as discover
 from commands.gaps import gaps
+from commands.health import health
 from commands.plan import plan
 from commands.probe import probe
 from commands.recovery import recovery
@@ -18,6 +19,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.command()(check)
 app.command()(diagnose)
 app.command()(gaps)
+app.command()(health)
 app.command()(plan)
 app.command()(probe)
 app.add_typer(discover, name="discover")

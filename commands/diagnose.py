@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-import structlog
 import typer
 from pydantic import SecretStr
 from rich.console import Console
@@ -19,8 +15,9 @@ from rich.text import Text
 from commands.diagnosis.delivery import look_at_delivery
 from commands.diagnosis.links import Chain, Link, Verdict
 from commands.diagnosis.meter import MeterLook
-from commands.diagnosis.owner import look_at_owner
+from commands.diagnosis.owner import look_at_owner, look_at_stand_in, running_session
 from commands.diagnosis.server import look_at_server
+from commands.quiet import quiet_log
 from connectors.thingsboard.connection import parse_address
 from flows.embedded import Embedded, check_virtual_meter
 from flows.process import EXIT_CONFIGURATION, pipeline_file
@@ -76,7 +73,7 @@ def diagnose(
     except ValueError as error:
         what, _, remedy = str(error).partition("; ")
         _refuse(as_json, path, [(what, remedy, None)], str(error))
-    with _quiet_log():
+    with quiet_log():
         chain = _look(loaded, chosen, token, force, as_json)
     first = chain.first_broken
     if as_json:
@@ -117,13 +114,11 @@ def _look(loaded: Loaded, meters: list[MeterSettings], login: SecretStr | None, 
         with chain.link("settings", "configuration") as finding:
             nodes, count = len(loaded.nodes), len(loaded.settings.meters)
             finding.found = f"{loaded.file}: no mistakes, {count} meters, {nodes} nodes"
-        holder = None
         if settings.url == EMBEDDED:
-            with chain.link("thingsboard", "server") as finding:
-                finding.skip("the built-in stand-in lives inside the pipeline's process and is not reached from outside")
+            holder = look_at_stand_in(chain, loaded)
         else:
             address = parse_address(settings.url)
-            look_at_server(chain, settings, address, login)
+            look_at_server(chain, settings, address, login, running_session(loaded.settings.state_dir))
             holder = look_at_owner(chain, loaded, address)
         embedded = Embedded(loaded.settings)
         try:
@@ -137,17 +132,6 @@ def _look(loaded: Loaded, meters: list[MeterSettings], login: SecretStr | None, 
                 finding.skip(f"{len(loaded.settings.meters) - len(meters)} further meters; name one with --meter")
         look_at_delivery(chain, loaded, holder)
     return chain
-
-
-@contextmanager
-def _quiet_log() -> Iterator[None]:
-    """The links say what there is to say; the log of the parts that are used would say it a second time."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    try:
-        yield
-    finally:
-        structlog.configure(**before)
 
 
 def _show_progress(status: Status, what: str) -> None:

@@ -92,7 +92,7 @@ def look_at_fleet(survey: ArchiveSurvey, configured: Configured, now_ms: int) ->
     """What the archive says of all meters, those of pipeline.yaml and those that only it knows."""
     reports = survey.latest_reports()
     without = len(reports) < len(configured.meters)
-    cycles = survey.latest_cycles() if without or not reports else {}
+    cycles = survey.latest_cycle_of_each() if without or not reports else {}
     gaps = survey.gap_totals()
     glances = {}
     for meter in sorted({*configured.meters, *reports, *cycles, *survey.meters()}):

@@ -195,7 +195,7 @@ class Metrics(Collector):
         since = (self._installation.now() - LATENESS_OF).timestamp() * 1000
         try:
             with self._installation.archive.survey() as survey:
-                return [cycle for cycle in survey.latest_cycles().values() if cycle.started >= since]
+                return [cycle for cycle in survey.latest_cycle_of_each().values() if cycle.started >= since]
         except StorageError:
             return []
 

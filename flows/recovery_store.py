@@ -11,8 +11,8 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -148,9 +148,19 @@ def check_store(store: Path, complete: bool = True) -> StoreState:
     missing = [f"part-{index}.sqlite3" for index in range(count) if index not in indices]
     if missing and complete:
         raise StorageError(f"the recovery store {store} has lost {', '.join(missing)} of its {count} files", ANEW_REMEDY)
-    files = [file for part in parts for file in part.parent.glob(f"{part.name}*")]
-    written = max(part.stat().st_mtime for part in files)
-    return StoreState(count, sum(file.stat().st_size for file in files), datetime.fromtimestamp(written, tz=timezone.utc))
+    written, size = _written(parts)
+    return StoreState(count, size, datetime.fromtimestamp(written, tz=timezone.utc))
+
+
+def _written(parts: Iterable[Path]) -> tuple[float, int]:
+    """When the partitions or the files beside them were written last, and their size in bytes."""
+    written, size = 0.0, 0
+    for part in parts:
+        for file in part.parent.glob(f"{part.name}*"):
+            with suppress(FileNotFoundError):  # another process of the cluster has just closed it
+                state = file.stat()
+                written, size = max(written, state.st_mtime), size + state.st_size
+    return written, size
 
 
 def store_in_use(place: Place, arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> Remembered:

@@ -1,7 +1,8 @@
 """From a meter to readings that may be sent: name, link, data link, association, one read, mapping, validation.
 
-Many meters accept one connection at a time. So a meter that the running pipeline reads well is left alone, and where a
-connection is refused while a pipeline runs, the finding says who may hold it.
+Many meters accept one connection at a time, and a line takes one conversation. So a meter that the running pipeline reads well, or
+whose line it holds, is left alone: then the pipeline's own latest cycle says what is wrong. Where a connection is refused while a
+pipeline runs, the finding says who may hold it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from commands.diagnosis.alternatives import ask_otherwise
+from commands.diagnosis.causes import remedy_of, told_apart
 from commands.diagnosis.links import BrokenLinkError, Chain
+from commands.host.clock import clock_state
+from commands.host.holders import holder_of_connection, holder_of_port
 from connectors.archive.reader import ArchivedCycle, ArchiveReader
 from connectors.archive.schema import FILE_NAME
 from connectors.dlms.access import OwnConnection
@@ -28,10 +33,12 @@ from connectors.dlms.session import Session
 from connectors.dlms.states import State
 from model.errors import MeterError, PipelineError, StorageError
 from model.loading.load import Loaded, LoadedNode
-from model.messages import Cycle, ErrorKind, Outcome, Reading, Rejection
+from model.messages import Cycle, ErrorKind, Outcome, ReadError, Reading, Rejection
 from model.node import MAIN
 from model.settings.meter import MeterSettings
 from model.timestamps import utc_now
+from operators.alert_rules import AlertSettings
+from operators.alert_verdict import span
 from operators.map import CycleMapper, MapSettings
 from operators.validate import ValidateSettings
 from operators.validation.judge import MeterJudge, RuleBook
@@ -42,6 +49,9 @@ RECENT_AT_LEAST = timedelta(seconds=60)
 
 HISTORY = timedelta(days=1)
 """How far back the archive is asked."""
+
+CLOCK_LIMIT = 60.0
+"""Seconds, where no alert node says otherwise."""
 
 SHOWN = 6
 """Values, errors or rejections that a finding lists."""
@@ -70,21 +80,65 @@ class MeterLook:
             asyncio.run(self._look_at(chain, meter))
 
     async def _look_at(self, chain: Chain, meter: MeterSettings) -> None:
+        if not await self._look_at_pipeline(chain, meter):
+            return
+        cycle = await self._read(chain, meter)
+        self._look_at_clock(chain, meter, cycle)
+        readings = self._map(chain, meter, cycle)
+        self._validate(chain, meter, readings)
+
+    async def _look_at_pipeline(self, chain: Chain, meter: MeterSettings) -> bool:
+        """What the running pipeline knows of the meter; whether the meter may be spoken to from here as well."""
+        recent = self._recent_cycles(meter)
+        latest = recent[-1] if recent else None
+        why_not = None if self.holder is None or self.force else await self._why_not(meter, latest)
         with chain.link(meter.id, "pipeline") as finding:
-            latest = self._latest_good(meter)
             if self.holder is None:
                 finding.skip("no pipeline runs on this host with this session, so none holds the meter's connection")
             elif latest is None:
-                finding.note(f"the running pipeline (pid {self.holder}) has no recent good cycle of this meter in the archive")
-            else:
+                finding.note(f"the running pipeline (pid {self.holder}) has no recent cycle of this meter in the archive")
+            elif latest.outcome is Outcome.OK:
                 finding.found = f"the running pipeline (pid {self.holder}) reads it well: {_cycle_text(latest)}"
-        if self.holder is not None and not self.force and (latest is not None or meter.is_ciphered):
+            else:
+                error = min(latest.errors, key=lambda error: error.key is not None, default=None)
+                told = _some([self._error_text(meter, error) for error in latest.errors]) or "no reason is noted"
+                what = f"the running pipeline (pid {self.holder}) cannot read it: {told}"
+                if latest.value_count:
+                    what = f"the running pipeline (pid {self.holder}) reads it in part: {_cycle_text(latest)}; without value: {told}"
+                remedy = (error.remedy if error else "") or "look for its id in the pipeline's log"
+                if why_not is not None and not latest.value_count:
+                    raise BrokenLinkError(what, remedy)
+                finding.note(what, remedy)
+        if why_not is not None:
             with chain.link(meter.id, "connection") as finding:
-                finding.skip(_CIPHERED if meter.is_ciphered else _ONE_AT_A_TIME)
+                finding.skip(why_not)
+        return why_not is None
+
+    async def _why_not(self, meter: MeterSettings, latest: ArchivedCycle | None) -> str | None:
+        """Why the meter is left alone while a pipeline runs; None where it may be spoken to."""
+        if meter.is_ciphered:
+            return _CIPHERED
+        if latest is not None and latest.value_count:
+            return _ONE_AT_A_TIME
+        holder = await _holder_of_link(meter)
+        return None if holder is None else f"not opened: {meter.address.line} is in use by {holder}; --force opens it all the same"
+
+    def _look_at_clock(self, chain: Chain, meter: MeterSettings, cycle: Cycle) -> None:
+        if cycle.clock_offset is None:
             return
-        cycle = await self._read(chain, meter)
-        readings = self._map(chain, meter, cycle)
-        self._validate(chain, meter, readings)
+        with chain.link(meter.id, "clock") as finding:
+            alerts = [node.settings for node in self.loaded.nodes if isinstance(node.settings, AlertSettings)]
+            offset, limit = cycle.clock_offset, min((setting.clock_limit for setting in alerts), default=CLOCK_LIMIT)
+            if abs(offset) <= limit:
+                finding.found = f"agrees with this host's within {abs(offset):.1f} s"
+                return
+            off = f"{span(timedelta(seconds=abs(offset)))} {'ahead' if offset > 0 else 'behind'}"
+            host = clock_state()
+            if host.synchronised:
+                finding.note(f"the meter's clock is {off}; this host's is synchronised ({host.said_by})", _METER_CLOCK_REMEDY)
+            else:
+                what = f"the meter's clock is {off} of this host's, which is not known to be synchronised: either may be off"
+                finding.note(what, f"check this host's time service (timedatectl); {_METER_CLOCK_REMEDY}")
 
     async def _read(self, chain: Chain, meter: MeterSettings) -> Cycle:
         with chain.link(meter.id, "name") as finding:
@@ -97,7 +151,7 @@ class MeterLook:
                 reads = self.loaded.settings.reads(meter)
                 poll = MeterPoll(meter, plan_reads(reads), self.loaded.settings.interval(meter), session, access)
                 cycle = await poll.cycle(utc_now())
-                errors = [f"{error.key or 'all'}: {error.detail}" for error in cycle.errors]
+                errors = [self._error_text(meter, error) for error in cycle.errors]
                 if cycle.outcome is Outcome.FAILED:
                     raise BrokenLinkError(f"no value could be read: {_some(errors)}", cycle.errors[0].remedy if cycle.errors else "")
                 text = f"{len(cycle.values)} of {len(reads)} values in {cycle.duration:.2f} s and {cycle.exchanges} exchanges"
@@ -124,37 +178,51 @@ class MeterLook:
         """Link, data link and association are opened in one go; where it stopped tells which of them is broken."""
         fault: MeterError | None = None
         chain.looking(f"{meter.id}: association")
+        neighbour = await _holder_of_link(meter)
         try:
             await session.associate()
         except MeterError as error:
             fault = error
         except PipelineError as error:
             fault = MeterError(ErrorKind.CONNECT, error.what, error.remedy)
+        if fault is not None and fault.kind in (ErrorKind.TIMEOUT, ErrorKind.LINK_LOST) and self.holder is None and neighbour is None:
+            chain.looking(f"{meter.id}: what else it may answer to")
+            linked = meter.framing == "hdlc" and session.failed_in not in _BEFORE_ASSOCIATION
+            await session.abandon()
+            fault = told_apart(fault, await ask_otherwise(meter, self.resolve, linked))
         with chain.link(meter.id, "link") as finding:
             if fault is not None and fault.kind is ErrorKind.CONNECT:
-                raise self._broken(fault, meter)
+                raise self._broken(fault, meter, neighbour)
             finding.found = f"{meter.connect} is open"
         if meter.framing == "hdlc":
             with chain.link(meter.id, "HDLC") as finding:
                 if fault is not None and session.failed_in in _BEFORE_ASSOCIATION:
-                    raise self._broken(fault, meter)
+                    raise self._broken(fault, meter, neighbour)
                 finding.found = f"the data link is up: server {meter.server_logical}/{meter.server_physical}, client {meter.client_sap}"
         with chain.link(meter.id, "association") as finding:
             if fault is not None:
-                raise self._broken(fault, meter)
+                raise self._broken(fault, meter, neighbour)
             finding.found = f"accepted, authentication {meter.authentication}, GET-with-list {'yes' if session.with_list else 'no'}"
 
-    def _broken(self, fault: MeterError, meter: MeterSettings) -> BrokenLinkError:
-        remedy = fault.remedy
+    def _broken(self, fault: MeterError, meter: MeterSettings, neighbour: str | None) -> BrokenLinkError:
+        remedy = remedy_of(fault, meter)
+        if neighbour is not None and "already belongs to" not in fault.what:
+            what = f"{meter.connect}: {fault.what}; {neighbour} on this host is connected to it"
+            return BrokenLinkError(what, f"stop it, many meters accept one connection at a time; else {remedy}")
         if self.holder is not None:
             remedy = f"{remedy}; the running pipeline (pid {self.holder}) may hold the only connection that this meter allows"
         return BrokenLinkError(f"{meter.connect}: {fault.what}", remedy.removeprefix("; "))
 
-    def _latest_good(self, meter: MeterSettings) -> ArchivedCycle | None:
-        """The latest cycle with values, if it is recent."""
+    def _error_text(self, meter: MeterSettings, error: ReadError) -> str:
+        if error.key is None:
+            return error.detail
+        read = self.loaded.settings.reads(meter).get(error.key)
+        return f"{error.key}{'' if read is None else f' ({read.obis})'}: {error.detail}"
+
+    def _recent_cycles(self, meter: MeterSettings) -> list[ArchivedCycle]:
         now = utc_now()
         recent = max(RECENT_AT_LEAST, timedelta(seconds=RECENT_INTERVALS * self.loaded.settings.interval(meter)))
-        return next((cycle for cycle in reversed(self._cycles(meter, now - recent, now)) if cycle.value_count), None)
+        return self._cycles(meter, now - recent, now)
 
     def _cycles(self, meter: MeterSettings, start: datetime, end: datetime) -> list[ArchivedCycle]:
         with suppress(StorageError), ArchiveReader(archive_file(self.loaded)) as archive:
@@ -211,6 +279,20 @@ class MeterLook:
         return found
 
 
+async def _holder_of_link(meter: MeterSettings) -> str | None:
+    """Who on this host has the meter's link or line open."""
+    address = meter.address
+    if address.is_serial_port:
+        return holder_of_port(address.device)
+    if address.scheme not in ("tcp", "rfc2217"):
+        return None
+    try:
+        return holder_of_connection(await asyncio.wait_for(lookup(address.host), meter.connect_timeout), address.port)
+    except (OSError, asyncio.TimeoutError):
+        return None  # the link "name" says so
+
+
+_METER_CLOCK_REMEDY = "set the meter's clock; a whole hour points to daylight saving or to a deviation of the wrong sign"
 _ONE_AT_A_TIME = "not opened a second time, many meters accept one connection at a time; --force opens it all the same"
 _CIPHERED = "not opened: the meter would refuse the running pipeline's lower invocation counters afterwards; --force opens it all the same"
 _MAP_REMEDY = "correct unit or scale in the template, or the map node's settings"

@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
-from commands.diagnosis.links import Chain
+from contextlib import suppress
+from pathlib import Path
+
+from commands.diagnosis.links import BrokenLinkError, Chain
 from connectors.thingsboard.connection import Address
 from connectors.thingsboard.ownership import session_holder
 from model.loading.load import Loaded
+from model.status import SessionStatus, read_status
 
 SUBJECT = "pipeline"
+
+
+def running_session(state_dir: Path) -> SessionStatus | None:
+    """The session of the pipeline that runs with this state_dir; None where none runs or tells."""
+    statuses = (status for status in read_status(state_dir) if status.is_running())
+    return next((status.session for status in statuses if status.session is not None), None)
+
+
+def look_at_stand_in(chain: Chain, loaded: Loaded) -> str | None:
+    """The same where the server is the built-in stand-in: there the status files say who runs, and where the stand-in listens."""
+    running = [status for status in read_status(loaded.settings.state_dir) if status.is_running()]
+    session = running_session(loaded.settings.state_dir)
+    with suppress(BrokenLinkError), chain.link("thingsboard", "server") as finding:
+        if not running:
+            finding.skip("the built-in stand-in starts with the pipeline, which does not run")
+        elif session is None:
+            raise BrokenLinkError("the pipeline runs, but has no session with its built-in stand-in", "look for `stand-in` in its log")
+        elif session.state != "up":
+            last = f": {session.ends[0].cause} ({session.ends[0].detail})" if session.ends else ""
+            raise BrokenLinkError(f"the session with the built-in stand-in is {session.state}{last}", "restart the pipeline")
+        else:
+            finding.found = f"the built-in stand-in at {session.server}, session up since {session.since:%Y-%m-%d %H:%M:%S} UTC"
+    with chain.link(SUBJECT, "session owner") as finding:
+        if not running:
+            finding.note("no pipeline runs with this state_dir", "start it: python -m bytewax.run flows.main")
+            return None
+        finding.found = f"the pipeline runs: pid {running[0].pid}, started {running[0].started:%Y-%m-%d %H:%M:%S} UTC"
+    return str(running[0].pid)
 
 
 def look_at_owner(chain: Chain, loaded: Loaded, address: Address) -> str | None:

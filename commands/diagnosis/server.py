@@ -1,6 +1,8 @@
 """From this machine to ThingsBoard's door: name, TCP, TLS, and a login only where a token was given for it.
 
-ThingsBoard keeps one session per device: a login with the pipeline's own token would end the pipeline's session.
+ThingsBoard keeps one session per device: a login with the pipeline's own token would end the pipeline's session. So whether the port
+speaks MQTT is asked without any token, and only where the running pipeline's session does not prove it: a server answers with a
+refusal (or lets the nameless client in, which leaves at once), a web server with something else.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import secrets
 import socket
 import ssl
 import time
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -22,15 +24,25 @@ from connectors.thingsboard.ending import NAME_NOT_FOUND, NO_CONNACK, Ending, no
 from connectors.thingsboard.wake import Wake
 from model.errors import StorageError
 from model.settings.thingsboard import ThingsBoardSettings
+from model.status import SessionStatus
 
 SUBJECT = "thingsboard"
 EXPIRES_SOON = timedelta(days=30)
 
 
-def look_at_server(chain: Chain, settings: ThingsBoardSettings, address: Address, login: SecretStr | None) -> None:
+GREETING = b"\x10\x13\x00\x04MQTT\x04\x02\x00\x0a\x00\x07"
+"""CONNECT of MQTT 3.1.1 (3.1): clean session, keep-alive of 10 s, no user name, a client id of seven bytes, which follow."""
+
+CONNACK, DISCONNECT = 0x20, b"\xe0\x00"
+
+
+def look_at_server(
+    chain: Chain, settings: ThingsBoardSettings, address: Address, login: SecretStr | None, session: SessionStatus | None = None
+) -> None:
     """All links up to the door, or to the first that is broken.
 
     :arg login: the token to log in with; None for no login.
+    :arg session: that of the running pipeline, where one runs.
     """
     with suppress(BrokenLinkError):
         with chain.link(SUBJECT, "name") as finding:
@@ -42,6 +54,11 @@ def look_at_server(chain: Chain, settings: ThingsBoardSettings, address: Address
                 _handshake(finding, settings, address)
             else:
                 finding.note("mqtt:// is not encrypted: token and readings can be read on the way", "use mqtts:// across networks")
+        with chain.link(SUBJECT, "MQTT") as finding:
+            if session is not None and session.state == "up":
+                finding.found = f"the running pipeline's session is up since {session.since:%Y-%m-%d %H:%M:%S} UTC"
+            else:
+                finding.found = _greet(settings, address)
         with chain.link(SUBJECT, "MQTT login") as finding:
             if login is None:
                 finding.skip("no token was given for it (--login-token); the pipeline's own would end the pipeline's session")
@@ -92,6 +109,32 @@ def _handshake(finding: Finding, settings: ThingsBoardSettings, address: Address
         finding.note(text, "renew the server's certificate before it expires")
     else:
         finding.found = text
+
+
+def _greet(settings: ThingsBoardSettings, address: Address) -> str:
+    """Whether an MQTT server answers."""
+    answer = b""
+    try:
+        with ExitStack() as stack:
+            connection = stack.enter_context(closing(_open(address)))
+            if address.tls:
+                connection = stack.enter_context(tls_context(settings).wrap_socket(connection, server_hostname=address.host))
+            connection.settimeout(CONNACK_TIMEOUT)
+            connection.sendall(GREETING + secrets.token_hex(4)[:7].encode())
+            answer = connection.recv(64)
+            if answer[:1] == bytes([CONNACK]):
+                connection.sendall(DISCONNECT)
+    except TimeoutError:
+        raise _broken(NO_CONNACK, f"{address}: nothing in {CONNACK_TIMEOUT:.0f} s") from None
+    except OSError as error:
+        if not answer:
+            raise _broken(NO_CONNACK, f"{address}: {error}") from None
+    if not answer:
+        return f"{address} closes the connection of a client without a token, as some MQTT servers do"
+    if answer[0] != CONNACK:
+        what = "a web server answers" if answer.startswith((b"HTTP", b"<")) else "something else than an MQTT server answers"
+        raise BrokenLinkError(f"{address}: {what}: {answer[:24]!r}", NO_CONNACK.remedy)
+    return f"an MQTT server answers at {address} (asked without a token)"
 
 
 def _tls_remedy(error: ssl.SSLCertVerificationError) -> str:

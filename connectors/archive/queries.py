@@ -73,6 +73,10 @@ CYCLES = (
     "SELECT meter, started, due, duration, outcome, value_count, exchanges, associated, clock_offset FROM cycles"
     " WHERE meter = ? AND started >= ? AND started < ? ORDER BY started LIMIT ?"
 )
+LATEST_CYCLES = (
+    f"WITH RECURSIVE {_each_meter('cycles')} SELECT meter, started, due, duration, outcome, value_count, exchanges, associated,"
+    " clock_offset FROM each_meter JOIN cycles ON meter = m AND started = (SELECT max(started) FROM cycles WHERE meter = m) ORDER BY meter"
+)
 ERRORS = "SELECT started, key, kind, detail, remedy FROM errors WHERE meter = ? AND started >= ? AND started < ? ORDER BY started, place"
 VIOLATIONS = (
     "SELECT started, violation, count, detail FROM violations WHERE meter = ? AND started >= ? AND started < ? ORDER BY started, violation"
@@ -83,6 +87,7 @@ REJECTIONS = (
 )
 REPORTS = f"SELECT {_REPORT_COLUMNS} FROM reports WHERE meter = ? AND start >= ? AND start < ? ORDER BY start LIMIT ?"
 LATEST_REPORT = f"SELECT {_REPORT_COLUMNS} FROM reports WHERE meter = ? ORDER BY start DESC LIMIT 1"
+FIRST_REPORT = 'SELECT "end" FROM reports WHERE meter = ? ORDER BY start LIMIT 1'
 ALERTS = f"SELECT {_ALERT_COLUMNS} FROM alerts WHERE ts >= ? AND ts < ? ORDER BY ts LIMIT ?"
 STANDING_ALERTS = (
     f"SELECT {_ALERT_COLUMNS} FROM alerts AS a WHERE raised = 1 AND ts ="
@@ -98,7 +103,7 @@ LATEST_REPORTS = (
     ' FROM each_meter JOIN reports ON meter = m AND start = (SELECT max(start) FROM reports WHERE meter = m) ORDER BY meter, "end"'
 )
 NEWEST_REPORTS = f"SELECT {_REPORT_COLUMNS} FROM reports WHERE meter = ? ORDER BY start DESC LIMIT ?"
-LATEST_CYCLES = (
+LATEST_CYCLE_OF_EACH = (
     f"WITH RECURSIVE {_each_meter('cycles')} SELECT meter, started, due, duration, outcome"
     " FROM each_meter JOIN cycles ON meter = m AND started = (SELECT max(started) FROM cycles WHERE meter = m) ORDER BY meter"
 )

@@ -14,9 +14,10 @@ from typing import Any
 from connectors.archive import queries
 from connectors.archive.database import open_reader
 from connectors.archive.rows import restore_value
-from connectors.archive.schema import VERSION, version_of
+from connectors.archive.schema import SERIES, VERSION, version_of
 from model.errors import StorageError
 from model.messages import (
+    FLEET,
     Alert,
     ErrorKind,
     Gap,
@@ -34,6 +35,8 @@ from model.messages import (
 from model.timestamps import from_ms, to_ms
 
 DEFAULT_LIMIT = 10_000
+_QUICK_PAGES = 25_000
+"""A hundred megabytes, which are checked in less than a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,10 @@ class ArchiveReader:
         rows = self._rows(queries.CYCLES, (meter, *span, limit))
         return [_cycle(row, tuple(errors.get(row[1], ())), tuple(violations.get(row[1], ()))) for row in rows]
 
+    def latest_cycles(self) -> list[ArchivedCycle]:
+        """The newest cycle of every meter, by meter, without errors and violations."""
+        return [_cycle(row, (), ()) for row in self._rows(queries.LATEST_CYCLES)]
+
     def rejections(self, meter: str, start: datetime, end: datetime, *, limit: int = DEFAULT_LIMIT) -> list[Rejection]:
         """Rejected readings of a meter by their `ts`; the oldest `limit` of them."""
         rows = self._rows(queries.REJECTIONS, {"meter": meter, "start": to_ms(start), "end": to_ms(end), "limit": limit})
@@ -160,6 +167,27 @@ class ArchiveReader:
     def newest_of_profile(self, meter: str, key: str) -> datetime | None:
         """The newest load profile value of a meter under `key`."""
         return next((from_ms(ts) for (ts,) in self._rows(queries.NEWEST_OF_PROFILE, (meter, key))), None)
+
+    def first_report(self) -> datetime | None:
+        """When the oldest window ended that the archive knows of, of all meters together; None if there is none."""
+        return next((from_ms(ts) for (ts,) in self._rows(queries.FIRST_REPORT, (FLEET,))), None)
+
+    def integrity_problems(self, most: int = 5) -> list[str]:
+        """What is wrong with the file's structure (PRAGMA quick_check), where it is small enough for that; [] for nothing.
+
+        Of a large one only the schema's pages and the first and last rows of each table are read.
+
+        :raises sqlite3.DatabaseError: when it is so damaged that it cannot even be looked at.
+        """
+        (pages,) = next(self._rows("PRAGMA page_count"))
+        if pages <= _QUICK_PAGES:
+            found = [str(text) for (text,) in self._rows(f"PRAGMA quick_check({int(most)})")]
+            return [] if found == ["ok"] else found
+        for series in SERIES:
+            for order in ("ASC", "DESC"):
+                keys = ", ".join(f"{column} {order}" for column in series.prefix)
+                list(self._rows(f"SELECT * FROM {series.table} ORDER BY {keys} LIMIT 1"))  # noqa: S608
+        return []
 
     def intervals_read(self, meter: str, keys: Iterable[str], since: datetime) -> dict[int, int]:
         """The load profile intervals with a value under one of `keys`, from `since` on, and when each was read last; milliseconds."""

@@ -123,9 +123,9 @@ class ArchiveSurvey(ArchiveReader):
         """The newest reports of a meter or of the FLEET, newest first."""
         return [report_of(row) for row in self._rows(queries.NEWEST_REPORTS, (meter, limit))]
 
-    def latest_cycles(self) -> dict[str, LatestCycle]:
+    def latest_cycle_of_each(self) -> dict[str, LatestCycle]:
         """The newest cycle of every meter."""
-        return {row[0]: LatestCycle._make(row) for row in self._database.execute(queries.LATEST_CYCLES).fetchall()}
+        return {row[0]: LatestCycle._make(row) for row in self._database.execute(queries.LATEST_CYCLE_OF_EACH).fetchall()}
 
     def gap_totals(self) -> dict[str, tuple[int, int]]:
         """Open and lost intervals of every meter that has gaps."""

@@ -283,3 +283,11 @@ def not_opened(error: OSError) -> Ending:
     if isinstance(error, ConnectionRefusedError):
         return TCP_REFUSED
     return UNREACHABLE
+
+
+_BY_NAME = {ending.name: ending for ending in list(globals().values()) if isinstance(ending, Ending)}
+
+
+def ending_named(name: str) -> Ending | None:
+    """The cause of this name; None for a name of another version."""
+    return _BY_NAME.get(name)

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from connectors.thingsboard.outbox_schema import open_reader, storage_errors
 from connectors.thingsboard.trouble import ALERT_KIND
@@ -27,6 +28,8 @@ class OutboxState:
     :arg alert: the latest alert of the session, raised or cleared.
     :arg writable: whether this user may write the file and its directory.
     :arg exact: whether `waiting` was counted; else it is an upper bound, and `oldest` that of the first records.
+    :arg standing: all alerts, also those of the outbox itself, that were raised and not cleared.
+    :arg last_refusal: why ThingsBoard refused the latest dead letter, and of which device; empty where there is none.
     """
 
     waiting: int
@@ -35,6 +38,8 @@ class OutboxState:
     acknowledged: datetime | None
     alert: Alert | None
     writable: bool
+    standing: tuple[Alert, ...] = ()
+    last_refusal: str = ""
     exact: bool = True
 
 
@@ -82,14 +87,18 @@ def look_into(path: Path, patience: float | None = None) -> OutboxState:
         waiting, oldest, exact = _waiting(database, patience)
         (dead,) = database.execute("SELECT count(*) FROM dead_letter").fetchone()
         (acknowledged,) = database.execute("SELECT max(acknowledged) FROM receipts").fetchone()
+        refusal = database.execute("SELECT device, reason FROM dead_letter ORDER BY id DESC LIMIT 1").fetchone()
         alert = _latest_alert(database)
+        standing = tuple(_alert(row) for row in database.execute(_STANDING))
     return OutboxState(
         waiting=int(waiting),
         oldest=None if oldest is None else from_ms(oldest),
         dead=int(dead),
         acknowledged=None if acknowledged is None else from_ms(acknowledged),
         alert=alert,
-        writable=os.access(path, os.W_OK) and os.access(path.parent, os.W_OK),
+        writable=_may_write(path) and _may_write(path.parent),
+        standing=standing,
+        last_refusal="" if refusal is None else f"{refusal[0]}: {refusal[1]}",
         exact=exact,
     )
 
@@ -138,10 +147,24 @@ def standing_alert(path: Path) -> Alert | None:
     return alert if alert is not None and alert.raised else None
 
 
+_COLUMNS = "kind, subject, severity, raised, ts, evidence, remedy"
+_LATEST = f"SELECT {_COLUMNS} FROM alerts WHERE kind = ? ORDER BY id DESC LIMIT 1"  # noqa: S608
+_STANDING = (
+    f"SELECT {_COLUMNS} FROM alerts AS a WHERE raised AND id = "  # noqa: S608
+    "(SELECT max(id) FROM alerts WHERE kind = a.kind AND subject = a.subject) ORDER BY ts"
+)
+
+
 def _latest_alert(database: sqlite3.Connection) -> Alert | None:
-    columns = "kind, subject, severity, raised, ts, evidence, remedy"
-    row = database.execute(f"SELECT {columns} FROM alerts WHERE kind = ? ORDER BY id DESC LIMIT 1", (ALERT_KIND,)).fetchone()  # noqa: S608
-    if row is None:
-        return None
+    row = database.execute(_LATEST, (ALERT_KIND,)).fetchone()
+    return None if row is None else _alert(row)
+
+
+def _alert(row: tuple[Any, ...]) -> Alert:
     kind, subject, severity, raised, ts, evidence, remedy = row
     return Alert(kind, subject, Severity(severity), bool(raised), from_ms(ts), evidence, remedy)
+
+
+def _may_write(path: Path) -> bool:
+    """Whether the user may whose rights this process has (os.access asks for the one who started it)."""
+    return os.access(path, os.W_OK, effective_ids=True)

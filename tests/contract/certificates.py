@@ -39,13 +39,13 @@ class Authority:
         self._certificate = builder.sign(self._key, hashes.SHA256())
         self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str) -> Pair:
-        """A certificate for a server or a client."""
+    def issue(self, name: str, age: timedelta = timedelta(0)) -> Pair:
+        """A certificate for a server or a client, valid for a day; one that is two days old has expired."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
         certificate = (
-            _builder(subject, self._name, key)
+            _builder(subject, self._name, key, age)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(sign_certificates=False), critical=True)
@@ -59,8 +59,10 @@ class Authority:
         return pair
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now = datetime.now(timezone.utc)
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, age: timedelta = timedelta(0)
+) -> x509.CertificateBuilder:
+    now = datetime.now(timezone.utc) - age
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

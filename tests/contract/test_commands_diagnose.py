@@ -58,7 +58,7 @@ class Site:
     def links(self, *arguments: str) -> tuple[int, dict[tuple[str, str], dict[str, Any]], dict[str, Any] | None]:
         """Exit code, all links, the first broken one."""
         result = self.diagnose("--json", *arguments)
-        answer = json.loads(result.stdout)
+        answer = json.loads(result.stdout.splitlines()[-1])  # the log of the server in this process goes to the same output
         return result.exit_code, {(link["subject"], link["link"]): link for link in answer["links"]}, answer["first_broken"]
 
     def broken(self, *arguments: str) -> tuple[str, str]:
@@ -84,7 +84,7 @@ def test_a_whole_chain_is_exit_code_0_and_nobody_logs_in(site: Site) -> None:
     code, links, first = site.links()
     assert (code, first) == (0, None)
     good = [name for (_, name), link in links.items() if link["verdict"] == "good"]
-    assert good == ["configuration", "name", "TCP", "name", "link", "HDLC", "association", "read", "mapping", "validation"]
+    assert good == ["configuration", "name", "TCP", "MQTT", "name", "link", "HDLC", "association", "read", "mapping", "validation"]
     assert links["lab", "read"]["found"].startswith("5 of 5 values")
     assert "voltage" in links["lab", "mapping"]["found"]
     assert site.server.snapshot().sessions_opened == 0
@@ -259,3 +259,46 @@ def test_an_alert_that_was_cleared_is_no_trouble(tmp_path: Path) -> None:
     found = look_into(tmp_path / FILE_NAME).alert
     assert found is not None
     assert not found.raised
+
+
+@pytest.mark.slow
+def test_a_line_that_the_pipeline_holds_is_left_to_it(site: Site) -> None:
+    """Two meters behind one converter, one of them silent: the pipeline's own cycle says so, and the line has one connection."""
+    ways = [
+        {"id": name, "server_physical": number, **{**METER, "server_physical": number}} for name, number in (("good", 17), ("mute", 18))
+    ]
+    virtual = [
+        parse_sim_url("sim://three-phase", MeterSettings.model_validate({"connect": "sim://three-phase", "template": "five", **way}))
+        for way in ways
+    ]
+    address = site.meters.start_converter([(virtual[0].config, Behaviour()), (virtual[1].config, Behaviour(silent=True))])
+    site.configuration["meters"] = [{"connect": address, "template": "five", **way, **QUICK} for way in ways]
+    with PipelineProcess(site.folder, site.configuration) as running:
+        wait_for(lambda: {meter for meter, _, _ in running.archived()} == {"good"}, "readings of the good one", 40)
+        wait_for(lambda: site.links("--meter", "mute")[2] is not None, "the failed cycle", 40)
+        _, links, first = site.links("--meter", "mute")
+        assert first is not None
+        assert (first["subject"], first["link"]) == ("mute", "pipeline")
+        assert f"the running pipeline (pid {running.processes[0].pid}) cannot read it: " in first["found"]
+        assert "no reply to the association request" in first["found"]
+        assert ("mute", "link") not in links
+        assert site.links("--meter", "good")[1]["good", "connection"]["verdict"] == "skipped"
+
+
+@pytest.mark.slow
+def test_the_built_in_stand_in_is_looked_at_through_the_pipeline(site: Site) -> None:
+    site.configuration["thingsboard"]["url"] = "embedded"
+    assert site.links()[1]["thingsboard", "server"]["verdict"] == "skipped"
+    with PipelineProcess(site.folder, site.configuration) as running:
+        seen: list[tuple[dict[tuple[str, str], dict[str, Any]], dict[str, Any] | None]] = []
+
+        def held() -> bool:
+            """The session is up, and the archive has the meter's first cycle."""
+            seen[:] = [site.links()[1:]]
+            return seen[0][0]["thingsboard", "server"]["verdict"] == "good" and ("lab", "connection") in seen[0][0]
+
+        wait_for(held, "the session", 40)
+        links, first = seen[0]
+        assert first is None
+        assert f"pid {running.processes[0].pid}" in links["pipeline", "session owner"]["found"]
+        assert links["lab", "connection"]["verdict"] == "skipped"

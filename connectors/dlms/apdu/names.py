@@ -57,7 +57,7 @@ _CHECK_CLIENT = "check client_sap: the meter does not know this client, or not w
 _CHECK_SERVER = "check server_logical: the meter has no such logical device"
 USER_REMEDIES = {
     2: "the meter does not speak this way to this client: check security_policy, client_sap (16 is the public client) and referencing",
-    3: _CHECK_CLIENT,
+    3: "check client_system_title, which the meter expects to be another one; then client_sap",
     4: _CHECK_CLIENT,
     5: _CHECK_CLIENT,
     6: _CHECK_CLIENT,

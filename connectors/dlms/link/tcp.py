@@ -146,6 +146,8 @@ def remedy(error: OSError) -> str:
     """What to do about an address that cannot be reached."""
     if isinstance(error, ConnectionRefusedError):
         return "nothing listens there, or the one connection it allows is taken: check port and converter, and other programs"
+    if isinstance(error, ConnectionResetError):
+        return "it accepts and resets at once: the one connection it allows is taken; look for another program that reads this meter"
     if isinstance(error, socket.gaierror):
         return "the name is not known to this host: check the spelling and the name server"
     if error.errno in (errno.EMFILE, errno.ENFILE):

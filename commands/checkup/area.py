@@ -1,0 +1,106 @@
+"""One area that is looked at, and the installation that is looked at."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+
+from commands.host.processes import exists
+from model.errors import Problem
+from model.finding import Degree, Finding
+from model.loading.load import Loaded
+from model.settings.meter import MeterSettings
+from model.status import ProcessStatus, StatusFiles
+
+START_REMEDY = "start it: systemctl start dlms-thingsboard, or python -m bytewax.run flows.main"
+
+
+@dataclass
+class Area:
+    """What was seen in one area.
+
+    :arg facts: what is well, or only worth knowing. :arg unseen: what could not be looked at, and why.
+    """
+
+    name: str
+    facts: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    def minor(self, what: str, remedy: str, subject: str | None = None) -> None:
+        """Somebody should look."""
+        self.findings.append(Finding(Degree.MINOR, subject or self.name, what, remedy))
+
+    def critical(self, what: str, remedy: str, subject: str | None = None) -> None:
+        """Readings do not arrive, or are about to be lost."""
+        self.findings.append(Finding(Degree.CRITICAL, subject or self.name, what, remedy))
+
+    def note(self, severity: Degree, what: str, remedy: str, subject: str | None = None) -> None:
+        """As bad as the caller says."""
+        self.findings.append(Finding(severity, subject or self.name, what, remedy))
+
+    def fact(self, what: str) -> None:
+        """It is well, or only worth knowing."""
+        self.facts.append(what)
+
+    def not_seen(self, what: str) -> None:
+        """It could not be looked at."""
+        self.unseen.append(what)
+
+
+@dataclass(frozen=True)
+class Site:
+    """The installation.
+
+    :arg loaded: its configuration; None where that is broken, with the `problems`.
+    :arg status: what its processes wrote last.
+    """
+
+    file: Path
+    state_dir: Path
+    loaded: Loaded | None
+    problems: tuple[Problem, ...]
+    status: StatusFiles
+    now: datetime
+
+    @cached_property
+    def running(self) -> tuple[ProcessStatus, ...]:
+        """The processes of the flow that run."""
+        return tuple(status for status in self.status.processes if status.is_running(self.now))
+
+    @cached_property
+    def living(self) -> tuple[ProcessStatus, ...]:
+        """Those that exist on this host, also where they have stopped telling about themselves."""
+        here = socket.gethostname()
+        return tuple(status for status in self.status.processes if status.ended is None and status.host == here and exists(status.pid))
+
+    @property
+    def pids(self) -> frozenset[int]:
+        """The processes of the flow on this host."""
+        return frozenset(status.pid for status in self.living)
+
+    @cached_property
+    def polled(self) -> Mapping[str, MeterSettings]:
+        """The meters that are called, by id."""
+        return {} if self.loaded is None else {meter.id: meter for meter in self.loaded.settings.meters if meter.is_polled}
+
+    def recent(self, meter: MeterSettings) -> timedelta:
+        """How old the latest cycle of a meter may be."""
+        assert self.loaded is not None
+        return timedelta(seconds=max(60.0, 3 * self.loaded.settings.interval(meter)))
+
+
+def ago(moment: datetime, now: datetime) -> str:
+    """Such as "12 s ago", or the time where it is long ago."""
+    seconds = (now - moment).total_seconds()
+    return f"{seconds:.0f} s ago" if 0 <= seconds < 7200 else f"at {moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def clipped(names: list[str], most: int = 5) -> str:
+    """The first few, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,67 @@
+"""What waits to be delivered: how much, since when, what was refused for good, and what the outbox itself complains about."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from commands.checkup.area import Area, Site, ago
+from connectors.thingsboard.outbox_schema import FILE_NAME
+from connectors.thingsboard.outbox_state import OutboxState, look_into
+from connectors.thingsboard.trouble import ALERT_KIND
+from model.errors import StorageError
+from model.finding import Degree
+from model.messages import Severity
+
+SLOW = timedelta(minutes=5)
+"""What waits longer than this waits too long."""
+
+_DEAD_REMEDY = (
+    "look at table dead_letter of the outbox: ThingsBoard refused these records for good; correct what made them, then delete them"
+)
+
+
+def look_at_outbox(area: Area, site: Site) -> None:
+    """The file, what it holds, and its standing alerts."""
+    path = site.state_dir / FILE_NAME
+    aside = sorted(site.state_dir.glob(f"{FILE_NAME}.damaged-*")) if site.state_dir.is_dir() else []
+    for file in [file for file in aside if not file.name.endswith(("-wal", "-shm"))]:
+        area.minor(
+            f"the outbox was damaged; what could be read went into a new one, the old one is {file.name}",
+            f"check the disk (dmesg, smartctl); then delete {file}, or keep it as evidence elsewhere",
+        )
+    try:
+        if not path.exists():
+            area.fact("there is none yet: nothing was ever to be delivered from this state_dir")
+            return
+        state = look_into(path)
+    except StorageError as error:
+        area.critical(f"it cannot be read: {error.what}", f"{error.remedy}; the flow moves a damaged one aside when it starts")
+        return
+    except OSError as error:
+        area.not_seen(f"{path}: {error.strerror or error}")
+        return
+    _look_at_waiting(area, site, state)
+    for alert in state.standing:
+        if alert.kind != ALERT_KIND:  # the session's is told with the session
+            degree = Degree.CRITICAL if alert.severity is Severity.CRITICAL else Degree.MINOR
+            area.note(degree, f"{alert.kind} since {alert.ts:%Y-%m-%d %H:%M:%S} UTC: {alert.evidence}", alert.remedy)
+    if state.dead:
+        area.minor(f"{state.dead} dead letters; the latest: {state.last_refusal}", _DEAD_REMEDY)
+
+
+def _look_at_waiting(area: Area, site: Site, state: OutboxState) -> None:
+    oldest = None if state.oldest is None else site.now - state.oldest
+    acknowledged = "nothing was acknowledged yet"
+    if state.acknowledged is not None:
+        acknowledged = f"the latest acknowledgement came {ago(state.acknowledged, site.now)}"
+    if oldest is None or oldest <= SLOW:
+        area.fact(f"{state.waiting} records wait, {state.dead} dead letters, {acknowledged}")
+        return
+    assert state.oldest is not None
+    what = f"{state.waiting} records wait, the oldest read {ago(state.oldest, site.now)}; {acknowledged}"
+    if not site.running:
+        area.minor(f"{what}. They go out when the flow runs again", "start the flow")
+    elif state.acknowledged is not None and site.now - state.acknowledged < SLOW:
+        area.minor(f"{what}: the backlog is being delivered", "none, unless it grows: then look at the server's rate limits")
+    else:
+        area.critical(f"{what}: delivery stands still", "see session; look for `thingsboard session` in the log")
