@@ -133,7 +133,8 @@ def _masked_scalar(written: str, node: yaml.ScalarNode) -> str:
         masked = value
     else:
         masked = f'"{MASK}"'
-    return masked + ("\n" if written.endswith("\n") else "")
+    # A block scalar ends where the next key begins: line break and indentation belong to that.
+    return masked + written[len(written.rstrip("\n ")) :]
 
 
 def _written(node: yaml.ScalarNode) -> set[str]:

@@ -1,4 +1,4 @@
-"""One Chromium for all tests of the page."""
+"""A Chromium for the tests of one file: while it runs, its library keeps an event loop running in the thread of the tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from tests.browser.browser import CHROMIUM, PATIENCE, WITHOUT, is_installed
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """The browser; tests are skipped with a message where there is none."""
     if not is_installed():

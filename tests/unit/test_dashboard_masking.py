@@ -57,6 +57,11 @@ def test_an_alias_of_a_secret_shows_nothing() -> None:
     assert SECRET not in masked(text)
 
 
+def test_what_follows_a_block_scalar_stays_where_it_is() -> None:
+    text = f"meters:\n  - hls_secret: |-\n      {SECRET}\n    id: m1\n"
+    assert masked(text) == 'meters:\n  - hls_secret: "***"\n    id: m1\n'
+
+
 def test_a_known_secret_is_masked_wherever_it_is_written_again() -> None:
     assert masked(f"thingsboard: {{client_id: {SECRET}}}", frozenset({SECRET})) == "thingsboard: {client_id: ***}"
 
