@@ -33,6 +33,8 @@ _USER = re.compile(r"(?<=://)[^/@\s\"']*@")
 _DEFAULT = re.compile(r"^\$\{([A-Za-z_][A-Za-z0-9_]*)(?::([-?])(.*))?\}$", re.DOTALL)
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MOST_LEVELS = 60
+_BREAK = re.compile("[\r\n\x85\u2028\u2029]")
+"""What ends a line in YAML; where it ended a secret, no trace of which it was is left."""
 
 
 def masked_configuration(text: str, node_types: Mapping[str, NodeType], secrets: frozenset[str]) -> str:
@@ -134,7 +136,7 @@ def _masked_scalar(written: str, node: yaml.ScalarNode) -> str:
     else:
         masked = f'"{MASK}"'
     # A block scalar ends where the next key begins: line break and indentation belong to that.
-    return masked + written[len(written.rstrip("\n ")) :]
+    return masked + _BREAK.sub("\n", written[len(written.rstrip()) :])
 
 
 def _written(node: yaml.ScalarNode) -> set[str]:
