@@ -55,7 +55,10 @@ def rows(rounds: int, readings: int, gateway_python: Path | None) -> list[Row]:
         name = f"outbox and publisher, {readings:,} readings"
         table = [side_by_side(name, "readings, durable", ours, "bare publish loop, from memory", rival, rounds)]
         if gateway_python is None:
-            print("the row about thingsboard-gateway's client library is left out: --gateway-client makes an environment for it", file=sys.stderr)
+            print(
+                "the row about thingsboard-gateway's client library is left out: --gateway-client makes an environment for it",
+                file=sys.stderr,
+            )
         else:
             table.append(_against_library(name, ours, gateway_python, url, readings, rounds))
         return table

@@ -33,9 +33,6 @@ from connectors.archive.schema import FILE_NAME
 from connectors.thingsboard.connection import parse_address
 
 ROOT = Path(__file__).parents[1]
-NEW_PER_SECOND = 30.0
-"""Connections that the pipeline opens per second, as it does by default."""
-
 _READINGS_IN = ["meters", "checked", "checked.rejected", "mapped.rejected", "receipts", "receipts.rejected"]
 NODES: list[dict[str, Any]] = [
     {"id": "meters", "type": "dlms-in"},
@@ -59,6 +56,7 @@ class Fleet:
     :arg never: percentage of meters that never accept.
     :arg with_list: whether meters are asked with GET-with-list.
     :arg profile_rows: rows of a load profile that every meter has and that is read; none where 0.
+    :arg new_per_second: connections that the pipeline opens per second at most; as it does by default.
     """
 
     meters: int
@@ -71,6 +69,7 @@ class Fleet:
     framing: str = "hdlc"
     with_list: bool = True
     profile_rows: int = 0
+    new_per_second: float = 30.0
 
     def is_healthy(self, number: int) -> bool:
         """Whether this meter answers."""
@@ -127,15 +126,15 @@ class Found:
         return _percentile(self.took, percentile)
 
 
-def run(fleet: Fleet, seconds: float, warm_up: float | None = None) -> Found:
-    """Start everything, wait until every meter was met, then watch for `seconds`."""
-    settled = fleet.meters / NEW_PER_SECOND + min(fleet.interval, 60.0) + 15.0 if warm_up is None else warm_up
+def run(fleet: Fleet, seconds: float, calm: float = 15.0) -> Found:
+    """Start everything, wait until every meter was met and `calm` seconds more, then watch for `seconds`."""
     options = {"framing": fleet.framing, "latency": fleet.latency, "silent": fleet.silent, "rows": fleet.profile_rows}
     with tempfile.TemporaryDirectory() as folder, mosquitto() as url, prepared_meters(**options) as meters:
         place = Path(folder)
         write_pipeline(place, fleet, meters, url)
         with _pipeline(place) as process:
-            time.sleep(settled)
+            _wait_until_met(place / "state" / FILE_NAME, fleet)
+            time.sleep(calm)
             before, received = _Usage(process.pid), _received(url)
             begun = time.time()
             time.sleep(seconds)
@@ -153,7 +152,7 @@ def write_pipeline(folder: Path, fleet: Fleet, meters: PreparedMeters, url: str)
         template["profiles"] = {"load": {"obis": "1-0:99.1.0", "horizon": fleet.profile_rows * 900}}
     pipeline = {
         "thingsboard": {"url": url, "token": "bench"},
-        "limits": {"connections": fleet.meters + 100, "new_connections_per_second": NEW_PER_SECOND},
+        "limits": {"connections": fleet.meters + 100, "new_connections_per_second": fleet.new_per_second},
         "templates": {"t": template},
         "meters_file": "meters.csv",
         "nodes": NODES,
@@ -197,6 +196,18 @@ def _pipeline(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
+def _wait_until_met(archive: Path, fleet: Fleet) -> None:
+    """Every meter has had a cycle, if only a failed one."""
+    deadline = time.monotonic() + 120 + fleet.meters / fleet.new_per_second + 3 * fleet.interval
+    met = 0
+    while met < fleet.meters:
+        assert time.monotonic() < deadline, f"only {met} of {fleet.meters} meters were met"
+        time.sleep(1.0)
+        if archive.exists():
+            with closing(sqlite3.connect(archive)) as database, suppress(sqlite3.OperationalError):  # not there yet
+                met = database.execute("SELECT COUNT(DISTINCT meter) FROM cycles").fetchone()[0]
+
+
 class _Usage:
     """CPU seconds and resident bytes of a process, now."""
 
@@ -229,9 +240,13 @@ def _found(
 ) -> Found:
     begun, ended = (int(moment * 1000) for moment in watched)
     with closing(sqlite3.connect(archive)) as database:
-        query = "SELECT meter, due, started, duration, outcome, value_count, exchanges FROM cycles WHERE due BETWEEN ? AND ? AND exchanges > 0"
+        query = (
+            "SELECT meter, due, started, duration, outcome, value_count, exchanges FROM cycles WHERE due BETWEEN ? AND ? AND exchanges > 0"
+        )
         rows = [row for row in database.execute(query, (begun, ended)) if fleet.is_healthy(int(row[0][1:]))]
-        acknowledged = database.execute("SELECT SUM(readings) FROM receipts WHERE acknowledged BETWEEN ? AND ?", (begun, ended)).fetchone()[0]
+        acknowledged = database.execute("SELECT SUM(readings) FROM receipts WHERE acknowledged BETWEEN ? AND ?", (begun, ended)).fetchone()[
+            0
+        ]
         in_profiles = database.execute(
             "SELECT COUNT(*) FROM readings WHERE origin = 'profile' AND read_at BETWEEN ? AND ?", (begun, ended)
         ).fetchone()[0]

@@ -150,7 +150,8 @@ def _loaded(stack: ExitStack, url: str, cycles: list[tuple[str, Cycle]], nodes: 
 
 def _records(cycles: list[tuple[str, Cycle]]) -> list[Record]:
     readings = [
-        Reading(meter, raw.key, raw.value, "V", cycle.started, Origin.POLL, cycle.read_at) for meter, cycle in cycles for raw in cycle.values
+        Reading(meter, raw.key, raw.value, "V", cycle.started, Origin.POLL, cycle.read_at)
+        for meter, cycle in cycles
+        for raw in cycle.values
     ]
     return reading_records(readings, lambda meter: meter)
-

@@ -28,7 +28,11 @@ PERIOD = 900
 """Capture period of the profile, seconds."""
 
 CONFORMANCE = (
-    Conformance.GET | Conformance.MULTIPLE_REFERENCES | Conformance.BLOCK_TRANSFER_WITH_GET | Conformance.SELECTIVE_ACCESS | Conformance.ACTION
+    Conformance.GET
+    | Conformance.MULTIPLE_REFERENCES
+    | Conformance.BLOCK_TRANSFER_WITH_GET
+    | Conformance.SELECTIVE_ACCESS
+    | Conformance.ACTION
 )
 _BLOCK_OVERHEAD = 16
 """Bytes of a block's APDU around its data, at most."""
@@ -52,7 +56,8 @@ def _date_time(at: int) -> bytes:
 def _seconds(octets: bytes) -> int:
     """A limit of a range, as the client encoded it, in seconds since 1970."""
     year, month, day, _, hour, minute, second, _, deviation, _ = struct.unpack(">HBBBBBBBhB", octets)
-    moment = datetime(year, month, day, *(0 if part == 0xFF else part for part in (hour, minute, second)), tzinfo=timezone.utc)
+    hour, minute, second = (0 if part == 0xFF else part for part in (hour, minute, second))
+    moment = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
     return int((moment + timedelta(minutes=0 if deviation == -0x8000 else deviation)).timestamp())
 
 
@@ -73,7 +78,13 @@ class Profile:
         count = double_long_unsigned(len(self._rows))
         captured = [(8, CLOCK), *((3, name) for name in self.columns)]
         objects = (structure(long_unsigned(kind), octet_string(name), integer(2), long_unsigned(0)) for kind, name in captured)
-        own = {3: lambda: array(list(objects)), 4: lambda: double_long_unsigned(PERIOD), 5: lambda: enum(1), 7: lambda: count, 8: lambda: count}
+        own = {
+            3: lambda: array(list(objects)),
+            4: lambda: double_long_unsigned(PERIOD),
+            5: lambda: enum(1),
+            7: lambda: count,
+            8: lambda: count,
+        }
         return encode(own[index]()) if index in own else encode(octet_string(PROFILE))
 
     def buffer(self, selection: bytes) -> bytes:
@@ -151,7 +162,9 @@ class Replies:
         """Choice of result and the data of one attribute."""
         value = self._values.get(descriptor)
         if value is None:
-            value = self._values[descriptor] = b"\x00" + self._encoded(int.from_bytes(descriptor[:2], "big"), descriptor[2:8], descriptor[8])
+            value = self._values[descriptor] = b"\x00" + self._encoded(
+                int.from_bytes(descriptor[:2], "big"), descriptor[2:8], descriptor[8]
+            )
         return value
 
     def _encoded(self, kind: int, name: bytes, index: int) -> bytes:

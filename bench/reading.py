@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from bench.measure import Row, side_by_side
 from bench.meters import virtual_meters
@@ -42,7 +43,7 @@ PROFILE = "1.0.99.1.0.255"
 LATENCY = 0.2
 """Seconds, where meters are slow."""
 
-CIPHERED: dict[str, object] = {
+CIPHERED: dict[str, Any] = {
     "client_sap": 1,
     "authentication": "high-gmac",
     "security_policy": "authenticated-encryption",
@@ -196,7 +197,9 @@ def ciphered_rows(rounds: int) -> list[Row]:
         name = f"{METERS} ciphered meters x {COUNT}"
         table = [
             side_by_side(f"{name}, single GETs", "registers", single, "gurux client in a loop", _in_a_loop(stock, 1), rounds),
-            side_by_side(f"{name}, single GETs", "registers", single, f"gurux client, {THREADS} threads", _in_threads(stock, pool, 1), rounds),
+            side_by_side(
+                f"{name}, single GETs", "registers", single, f"gurux client, {THREADS} threads", _in_threads(stock, pool, 1), rounds
+            ),
             side_by_side(f"{name}, with-list", "registers", lists, f"gurux client, {THREADS} threads", _in_threads(stock, pool, 1), rounds),
         ]
     print_load("ciphered", meters.statistics)
@@ -223,7 +226,7 @@ def print_load(name: str, statistics: dict[str, object]) -> None:
     print(f"load generator, {name}: {statistics['replies']} replies, {cost} µs of CPU each, {share} of a core")
 
 
-def _ours(stack: ExitStack, addresses: Sequence[str], cycles: int = CYCLES, **settings: object) -> OurReader:
+def _ours(stack: ExitStack, addresses: Sequence[str], cycles: int = CYCLES, **settings: Any) -> OurReader:
     reader = OurReader(addresses, cycles, **settings)
     stack.callback(reader.close)
     return reader

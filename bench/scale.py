@@ -1,7 +1,7 @@
 """`python -m bench.scale`: whether a fleet of a size is read on schedule, and what that costs.
 
-    python -m bench.scale --meters 1000 --latency 0.2 --registers 10 --interval 60 --minutes 3
-    python -m bench.scale --meters 1000 --latency 0.2 --black-holes 50      # twice: without and with the black holes
+python -m bench.scale --meters 1000 --latency 0.2 --registers 10 --interval 60 --minutes 3
+python -m bench.scale --meters 1000 --latency 0.2 --black-holes 50      # twice: without and with the black holes
 """
 
 from __future__ import annotations
@@ -33,10 +33,8 @@ def main(
 ) -> None:
     """Read a fleet of prepared meters with the whole pipeline in one process, and say what came of it."""
     fleet = Fleet(meters, latency, registers, interval, 0, 0, ciphered, framing, with_list, profile_rows)
-    if black_holes:
-        fleets = [fleet, replace(fleet, silent=black_holes - black_holes // 2, never=black_holes // 2)]
-    else:
-        fleets = [fleet]
+    holed = replace(fleet, silent=black_holes - black_holes // 2, never=black_holes // 2)
+    fleets = [fleet, holed] if black_holes else [fleet]
     found = []
     for each in fleets:
         found.append(run(each, minutes * 60))
@@ -55,15 +53,16 @@ def explained(fleet: Fleet, found: Found) -> list[str]:
     manner = f"{'ciphered, ' if fleet.ciphered else ''}{fleet.framing}, {'with-list' if fleet.with_list else 'single GETs'}"
     holes = f", {fleet.silent} % silent and {fleet.never} % never accepting" if fleet.silent or fleet.never else ""
     return [
-        f"{fleet.meters:,} meters x {fleet.registers} registers every {fleet.interval:g} s, latency {fleet.latency * 1000:g} ms, {manner}{holes}; "
-        f"watched {found.seconds:.0f} s, load {os.getloadavg()[0]:.1f}",
+        f"{fleet.meters:,} meters x {fleet.registers} registers every {fleet.interval:g} s, latency {fleet.latency * 1000:g} ms, "
+        f"{manner}{holes}; watched {found.seconds:.0f} s, load {os.getloadavg()[0]:.1f}",
         f"  schedule   {found.cycles:,} of {found.due:,} cycles, {found.not_ok} not ok; begun late by p50 {found.lateness(50):.0f} ms, "
         f"p99 {found.lateness(99):.0f} ms, at most {max(found.late, default=0):.0f} ms; a cycle takes p50 {found.duration(50):.0f} ms, "
         f"p99 {found.duration(99):.0f} ms",
         f"  CPU        {found.core:.1%} of one core, {found.cpu_per_register:.3f} ms per register from meter to PUBACK",
         f"  memory     {found.memory / 1e6:.0f} MB",
         f"  exchanges  {found.exchanges:,} where the protocol needs {minimum:,}: {found.exchanges / max(1, minimum):.3f}",
-        f"  delivered  {found.acknowledged / found.seconds:,.0f} readings/s acknowledged, {found.bytes_per_reading:.0f} bytes each on the MQTT side",
+        f"  delivered  {found.acknowledged / found.seconds:,.0f} readings/s acknowledged, "
+        f"{found.bytes_per_reading:.0f} bytes each on the MQTT side",
         *([f"  profile    {found.profile_readings / found.seconds:,.0f} readings/s of the load profile"] if fleet.profile_rows else []),
         f"  generator  {found.generator['cpu_us_per_reply']} µs of CPU per reply, {found.generator['share_of_a_core']:.1%} of a core",
     ]

@@ -6,6 +6,7 @@ import importlib
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from gurux_dlms import GXDLMSClient, GXReplyData
 from gurux_dlms.enums import Authentication, InterfaceType, Security
@@ -24,7 +25,7 @@ _CIPHERED_SAP = 1
 @contextmanager
 def cipher_of_the_library() -> Iterator[None]:
     """The library as it is by itself: our client replaces its cipher, with one that checks tags and is faster."""
-    module = importlib.import_module("gurux_dlms.GXDLMSChippering")
+    module: Any = importlib.import_module("gurux_dlms.GXDLMSChippering")
     ours = module.GXDLMSChipperingStream
     module.GXDLMSChipperingStream = GXDLMSChipperingStream
     try:
