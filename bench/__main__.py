@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Annotated
 
 import structlog
@@ -10,39 +12,66 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import counting, line, outage, reading
+from bench import counting, curves, delivering, documented, end_to_end, flow, line, outage, reading
 from bench.broker import PROGRAM
 from bench.measure import Row, spread
+
+HEAD = ["what", "ours per s", "rival", "rival per s", "speed ratio", "CPU per unit, µs", "rival's", "CPU ratio"]
 
 
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="Pairs of runs per row.")] = 5,
     line_seconds: Annotated[float, typer.Option(min=10, help="How long the shared line is watched.")] = 60.0,
-    backlog: Annotated[int, typer.Option(min=1_000, help="Readings that wait and are drained.")] = 300_000,
+    backlog: Annotated[int, typer.Option(min=1_000, help="Readings that are delivered per run.")] = 300_000,
+    gateway_client: Annotated[
+        bool, typer.Option(help="Make an environment with thingsboard-gateway's client library and measure it too.")
+    ] = False,
+    write_tables: Annotated[bool, typer.Option(help="Measure the curves too, and put all tables into docs/performance.md.")] = False,
 ) -> None:
     """Measure this project against its rivals, side by side on this machine, as ratios with their spread."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
-    table = Table("what", "ours per s", "rival", "rival per s", "speed ratio", "CPU ratio", title="median (range) of pairs of runs")
-    console = Console(width=160)
-    for row in reading.rows(rounds):
-        _add(table, row)
-    for row in counting.rows(rounds):
-        _add(table, row)
-    if PROGRAM is None:
-        typer.echo("mosquitto is not installed: the row about draining is left out", err=True)
-    else:
-        for row in outage.rows(rounds, backlog):
-            _add(table, row)
+    lines = [_columns(row) for row in _rows(rounds, backlog, gateway_client)]
+    whole = [] if PROGRAM is None else end_to_end.whole()
+    occupancy = line.measure(line_seconds).explained()
+    if write_tables:
+        documented.put("rivals", [documented.circumstances(), "", *documented.table(HEAD, lines)])
+        documented.put("end to end", ["", *(f"    {text}" for text in (*whole, "", *occupancy)), ""])
+        documented.put("meters", curves.by_meters())
+        documented.put("registers", curves.by_registers())
+        documented.put("history", curves.by_history(rounds))
+    table = Table(*HEAD, title="median (range) of pairs of runs")
+    for columns in lines:
+        table.add_row(*columns)
+    console = Console(width=200)
+    console.print("\n".join((*whole, "", *occupancy, "")), highlight=False)
     console.print(table)
-    console.print("\n".join(line.measure(line_seconds).explained()), highlight=False)
 
 
-def _add(table: Table, row: Row) -> None:
-    ours = statistics.median(run.work / run.wall for run in row.ours)
-    rival = statistics.median(run.work / run.wall for run in row.rival)
-    table.add_row(
-        row.name, f"{ours:,.0f} {row.unit}", row.rival_name, f"{rival:,.0f}", spread(row.speed_ratios()), spread(row.cpu_ratios())
-    )
+def _rows(rounds: int, backlog: int, gateway_client: bool) -> Iterator[Row]:
+    yield from reading.rows(rounds)
+    yield from counting.rows(rounds)
+    if PROGRAM is None:
+        print("mosquitto is not installed: the rows about delivering are left out", file=sys.stderr)
+        return
+    yield from flow.rows(rounds, backlog)
+    yield from outage.rows(rounds, backlog)
+    with ExitStack() as stack:
+        python = stack.enter_context(delivering.gateway_library()) if gateway_client else None
+        yield from delivering.rows(rounds, backlog, python)
+
+
+def _columns(row: Row) -> list[str]:
+    (speed, rival_speed), (cpu, rival_cpu) = row.per_second, row.cpu_microseconds
+    return [
+        row.name,
+        f"{speed:,.0f} {row.unit}",
+        row.rival_name,
+        f"{rival_speed:,.0f}",
+        spread(row.speed_ratios()),
+        f"{cpu:,.1f}",
+        f"{rival_cpu:,.1f}",
+        spread(row.cpu_ratios()),
+    ]
 
 
 if __name__ == "__main__":

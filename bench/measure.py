@@ -27,6 +27,18 @@ class Row:
     rival_name: str
     rival: tuple[Run, ...]
 
+    @property
+    def cpu_microseconds(self) -> tuple[float, float]:
+        """CPU per unit of us and of the rival, median."""
+        ours, rival = (statistics.median(run.cpu / run.work for run in runs) * 1e6 for runs in (self.ours, self.rival))
+        return ours, rival
+
+    @property
+    def per_second(self) -> tuple[float, float]:
+        """Units per wall second of us and of the rival, median."""
+        ours, rival = (statistics.median(run.work / run.wall for run in runs) for runs in (self.ours, self.rival))
+        return ours, rival
+
     def speed_ratios(self) -> list[float]:
         """How many times the rival's units per wall second we do, per pair."""
         return [(a.work / a.wall) / (b.work / b.wall) for a, b in zip(self.ours, self.rival, strict=True)]

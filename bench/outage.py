@@ -105,7 +105,8 @@ def publish(url: str, messages: Sequence[tuple[str, bytes]]) -> None:
 
 
 @contextmanager
-def _outbox() -> Iterator[Outbox]:
+def an_outbox() -> Iterator[Outbox]:
+    """An empty one, for one run."""
     with tempfile.TemporaryDirectory() as folder:
         outbox = Outbox(Path(folder) / "outbox.sqlite")
         try:
@@ -117,7 +118,7 @@ def _outbox() -> Iterator[Outbox]:
 def rows(rounds: int, readings: int) -> list[Row]:
     """Draining an outage's readings to mosquitto; the outboxes are filled before, which is not counted."""
     with mosquitto() as url, ExitStack() as stack:
-        waiting = [stack.enter_context(_outbox()) for _ in range(rounds + 1)]  # one to warm up
+        waiting = [stack.enter_context(an_outbox()) for _ in range(rounds + 1)]  # one to warm up
         for outbox in waiting:
             fill(outbox, readings)
         messages = packets(waiting[0])
@@ -173,7 +174,7 @@ def main(
     """One outage of full size, with figures."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     say: Callable[[str], None] = typer.echo
-    with mosquitto() as url, _outbox() as outbox:
+    with mosquitto() as url, an_outbox() as outbox:
         before = _resident()
         begun = time.perf_counter()
         fill(outbox, readings, values)

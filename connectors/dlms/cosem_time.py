@@ -32,6 +32,8 @@ def utc(moment: datetime) -> datetime | None:
     """`moment` in UTC; None when its deviation is not specified."""
     if moment.tzinfo is None:
         return None
+    if moment.tzinfo is timezone.utc:
+        return moment
     try:
         return moment.astimezone(timezone.utc)
     except OverflowError:

@@ -46,10 +46,14 @@ class Scanner(Generic[T]):
     :arg judge: tells what begins at a position of the buffer.
     :arg flag: a byte that closes a message, may open the next one too, and may fill the time between messages; it is
         not counted as discarded.
+    :arg header: more of the bytes that every message begins with, where `judge` refutes whatever begins otherwise.
     """
 
-    def __init__(self, marker: bytes, judge: Callable[[bytes | bytearray, int], Verdict[T]], flag: bytes = b"") -> None:
+    def __init__(
+        self, marker: bytes, judge: Callable[[bytes | bytearray, int], Verdict[T]], flag: bytes = b"", header: bytes | None = None
+    ) -> None:
         self._marker = marker
+        self._header = header or marker
         self._judge = judge
         self._flag = flag
         self._buffer = bytearray()
@@ -74,7 +78,7 @@ class Scanner(Generic[T]):
 
         Nothing is pending but perhaps a flag, which stays: the one that closes this message takes its place.
         """
-        if not data.startswith(self._marker) or data.find(self._marker, 1, len(data) - len(self._flag)) >= 0:
+        if not data.startswith(self._marker) or data.find(self._header, 1, len(data) - len(self._flag)) >= 0:
             return None
         verdict = self._judge(data, 0)
         if not isinstance(verdict, Found) or verdict.end != len(data):

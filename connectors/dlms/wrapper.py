@@ -30,7 +30,7 @@ class WrapperScanner(Scanner[bytes]):
     def __init__(self, server: int, client: int) -> None:
         self._ports = server.to_bytes(2, "big") + client.to_bytes(2, "big")
         self._stranger = Refuted(f"not a message from port {server} to port {client}")
-        super().__init__(VERSION, self._judge_message)
+        super().__init__(VERSION, self._judge_message, header=VERSION + self._ports)
 
     def _judge_message(self, buffer: bytes | bytearray, start: int) -> Verdict[bytes]:
         ports = buffer[start + 2 : start + 6]

@@ -92,3 +92,9 @@ def test_good_messages_survive_junk_in_any_pieces(parts: list[tuple[bytes, bytes
     data = b"".join(junk + wrap(1, 16, apdu) for junk, apdu in parts) + tail
     assert scan(data, cuts)[0] == [apdu for _, apdu in parts]
     assert scan(data, cuts) == scan(data)
+
+
+def test_a_message_that_holds_the_version_is_taken_as_it_is() -> None:
+    inside = bytes.fromhex("c401c10006000186a0") + b"\0\1" * 20
+    assert every_way(wrap(1, 16, inside)) == ([inside], 0)
+    assert every_way(wrap(1, 16, inside) + MESSAGE) == ([inside, ANSWER], 0)

@@ -142,3 +142,23 @@ def test_whatever_is_cut_every_row_comes_once_and_every_hole_is_lost(cuts: list[
 def test_a_snapshot_says_everything() -> None:
     known = ledger(last=at(3), gaps=[OpenGap(at(1), at(2), 1, NOW, dropped=True)], read=7, lost=2)
     assert Ledger.restore(json.loads(json.dumps(known.snapshot()))) == known
+
+
+class _RowByRow(Ledger):
+    """Never takes the way for rows among which nothing is missing."""
+
+    def _is_whole(self, times: object) -> bool:
+        return False
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 25), st.sets(st.integers(0, 24), max_size=2), st.booleans()), max_size=6))
+def test_rows_among_which_nothing_is_missing_are_taken_as_row_by_row(answers: list[tuple[int, int, set[int], bool]]) -> None:
+    quick, slow = ledger(), _RowByRow(period=QUARTER)
+    for first, count, holes, recalled in answers:
+        answer = [at(first + n) for n in range(count) if n not in holes]
+        asked, now = (at(first), at(first + count)), at(first + count - 2)
+        assert quick.take(answer, asked, now) == slow.take(answer, asked, now)
+        if recalled:
+            quick.recall(rows(first), now)
+            slow.recall(rows(first), now)
+        assert quick.snapshot() == slow.snapshot()

@@ -39,6 +39,8 @@ _LIST_HEADER_SIZE = 5
 _NO_STATUS = 0xFF
 _INVOKE_ID = 2
 """Where invoke-id-and-priority stands in a GET-request, behind tag and choice."""
+_NUMBER_SIZE = 4
+"""Bytes of a block's number, at the end of a GET-request-next."""
 
 
 class RequestBuilder:
@@ -72,7 +74,13 @@ class RequestBuilder:
 
     def next_block(self, number: int, invoke_id: int) -> bytes:
         """GET-request-next: block `number` has arrived, send the one after it."""
-        return _built(Command.GET_REQUEST, GetCommandType.NEXT_DATA_BLOCK, invoke_id, number.to_bytes(4, "big"))
+        request = _next_request()
+        return (
+            request[:_INVOKE_ID]
+            + bytes((CONFIRMED_HIGH | invoke_id,))
+            + request[_INVOKE_ID + 1 : -_NUMBER_SIZE]
+            + number.to_bytes(_NUMBER_SIZE, "big")
+        )
 
     def release(self) -> bytes:
         """RLRQ, reason normal."""
@@ -92,6 +100,12 @@ def _get_request(attributes: tuple[Attribute, ...]) -> bytes:
         return _built(Command.GET_REQUEST, GetCommandType.NORMAL, 0, descriptors)
     count = bytes([len(attributes)]) if len(attributes) < 0x80 else bytes([0x81, len(attributes)])
     return _built(Command.GET_REQUEST, GetCommandType.WITH_LIST, 0, count + descriptors)
+
+
+@lru_cache(maxsize=1)
+def _next_request() -> bytes:
+    """GET-request-next, with invoke-id 0 and behind block 0."""
+    return _built(Command.GET_REQUEST, GetCommandType.NEXT_DATA_BLOCK, 0, bytes(_NUMBER_SIZE))
 
 
 _known_get_request = lru_cache(maxsize=4096)(_get_request)

@@ -33,7 +33,7 @@ def interval_cycles(
     columns = _columns(shape, naming, settings)
     outcome = Outcome.PARTIAL if errors else Outcome.OK
     for row in rows:
-        values = tuple(_values(row, columns, settings))
+        values = tuple(_numbers(row, columns, settings) or _values(row, columns, settings))
         if values:
             yield Cycle(
                 meter=meter,
@@ -68,6 +68,20 @@ def _columns(shape: Shape, naming: Naming, settings: ProfileSettings) -> list[_C
         is_status = position == naming.status and settings.status is not None
         found.append(_Column(position, key, column.source, is_status, *shape.scalers.get(column, (None, None))))
     return found
+
+
+def _numbers(row: Row, columns: Sequence[_Column], settings: ProfileSettings) -> list[RawValue] | None:
+    """As `_values`, where all that is there are whole numbers that mean themselves, as in nearly every load profile; else None."""
+    if settings.events or settings.status is not None:
+        return None
+    data = row.values
+    values = []
+    for position, key, _, _, scaler, unit in columns:
+        number = data[position]
+        if type(number) is not int:
+            return None
+        values.append(RawValue(key, number, scaler, unit))
+    return values
 
 
 def _values(row: Row, columns: Sequence[_Column], settings: ProfileSettings) -> Iterator[RawValue]:
