@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -92,7 +93,7 @@ def discover_meter(
         typer.echo(json.dumps({"ok": False, "interrupted": True}) if as_json else "stopped before anything was found", err=not as_json)
         raise typer.Exit(EXIT_NOTHING)
     if output is not None:
-        output.write_text(whole_file(found, name, entry), encoding="utf-8")
+        output.write_text(whole_file(found, name, entry, _state_dir_of(output, chosen, loaded)), encoding="utf-8")
     if as_json:
         typer.echo(json.dumps({**_plain_meter(found, interrupted), "yaml": sections(found, name, entry), "trace": frames}))
     elif output is None:
@@ -155,6 +156,14 @@ def _state_dir(file: Path | None, as_json: bool) -> Path:
         return (load_or_refuse(file, as_json) if file is not None else quietly_loaded()).settings.state_dir
     except ConfigurationError:
         return Path("state")
+
+
+def _state_dir_of(output: Path, meter: MeterSettings, loaded: Loaded) -> str:
+    """Where the new file keeps its state: apart from others', whose outbox is not for its server; of a ciphered meter where its
+    invocation counter was just kept, which must never begin again."""
+    if meter.is_ciphered or meter.is_high:
+        return os.path.relpath(loaded.settings.state_dir, output.parent)
+    return f"state/{output.name.partition('.')[0] or 'meter'}"
 
 
 def _public_part(meter: MeterSettings) -> dict[str, Any]:

@@ -24,6 +24,7 @@ WHOLE = """\
 thingsboard:
   url: mqtts://thingsboard.example.org     # your server
   token: ${{TB_TOKEN:?create a gateway device in ThingsBoard and export its access token}}
+state_dir: {state_dir}{space}# outbox, archive, invocation counters
 
 {sections}
 nodes:
@@ -49,9 +50,10 @@ def sections(found: FoundMeter, name: str, entry: Mapping[str, Any]) -> str:
     return "\n".join([*_template(found, name), "", "meters:", *entry_lines({**entry, "template": name}), ""])
 
 
-def whole_file(found: FoundMeter, name: str, entry: Mapping[str, Any]) -> str:
+def whole_file(found: FoundMeter, name: str, entry: Mapping[str, Any], state_dir: str) -> str:
     """A whole pipeline.yaml."""
-    return WHOLE.format(sections=sections(found, name, entry))
+    written = scalar(state_dir)
+    return WHOLE.format(sections=sections(found, name, entry), state_dir=written, space=" " * max(1, 30 - len(written)))
 
 
 def entry_lines(entry: Mapping[str, Any], comment: str = "") -> Iterator[str]:

@@ -61,12 +61,18 @@ def test_profiles_have_names() -> None:
 
 def loaded(found: FoundMeter, folder: Path, **entry: object) -> Loaded:
     file = folder / "pipeline.yaml"
-    file.write_text(whole_file(found, "discovered", {"id": "m", "connect": "tcp://192.0.2.1:4059", **entry}), encoding="utf-8")
+    file.write_text(whole_file(found, "discovered", {"id": "m", "connect": "tcp://192.0.2.1:4059", **entry}, "state/lab"), encoding="utf-8")
     return load(file, installed_node_types(), environment={"TB_TOKEN": "t", "METER_PASSWORD": "12345678"})
 
 
 def value(obis: str, class_id: int = 3, attribute: int = 2, found: object = 5, problem: str = "") -> FoundValue:
     return FoundValue(ListedObject(class_id, 0, parse_logical_name(obis)), attribute, found, -1, 35, problem)  # type: ignore[arg-type]
+
+
+def test_a_file_keeps_its_state_where_it_says(tmp_path: Path) -> None:
+    found = FoundMeter()
+    found.values = [value("1-0:32.7.0")]
+    assert loaded(found, tmp_path).settings.state_dir == tmp_path / "state" / "lab"
 
 
 def test_what_was_found_is_read(tmp_path: Path) -> None:
