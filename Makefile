@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 SCHEMA_SOURCES := $(shell find model operators connectors flows -name "*.py")
 
-.PHONY: run test lint format bench fuzz lock install uninstall clean
+.PHONY: run test lint format reference bench fuzz lock install uninstall clean
 
 # The default pipeline: virtual meters into the embedded ThingsBoard stand-in. PIPELINE=other.yaml selects another file.
 run: $(VENV)/run.stamp pipeline.schema.json
@@ -21,6 +21,10 @@ lint: $(VENV)/dev.stamp pipeline.schema.json
 format: $(VENV)/dev.stamp
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+# docs/pipeline-reference.md, from the settings models.
+reference: $(VENV)/run.stamp
+	$(PY) -m flows.reference docs/pipeline-reference.md
 
 bench: $(VENV)/dev.stamp
 	$(PY) -m bench

@@ -33,10 +33,11 @@ _ANNOTATIONS = ("title", "description", "default", "examples")
 Schema = dict[str, Any]
 
 
-class _Generator(GenerateJsonSchema):
+class ExactNumbers(GenerateJsonSchema):
     """Says of exact numbers that text for them must be a number, also where pydantic leaves that out."""
 
     def decimal_schema(self, schema: DecimalSchema) -> JsonSchemaValue:
+        """The schema of an exact number, or of text that is one."""
         described = super().decimal_schema(schema)
         for member in described.get("anyOf", []):
             if member.get("type") == "string":
@@ -48,7 +49,7 @@ def pipeline_schema(node_types: Mapping[str, NodeType]) -> Schema:
     """The schema of a pipeline.yaml that may use `node_types`."""
     models: list[type[BaseModel]] = [PipelineSettings, *dict.fromkeys(node_type.settings for node_type in node_types.values())]
     references, generated = models_json_schema(
-        [(model, "validation") for model in models], ref_template=_REFERENCE, schema_generator=_Generator
+        [(model, "validation") for model in models], ref_template=_REFERENCE, schema_generator=ExactNumbers
     )
     definitions: dict[str, Schema] = generated["$defs"]
     root = definitions.pop(_name(references[(PipelineSettings, "validation")]))

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticKnownError
 
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?$")
+_DURATION_PATTERN = r"^\d+(\.\d+)?\s*(ms|s|m|h|d)?$"
 _SECONDS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*(kB|MB|GB|TB|B)?$")
 _BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, None: 1}
@@ -62,7 +63,7 @@ Duration = Annotated[
         {
             "anyOf": [
                 {"type": "number", "exclusiveMinimum": 0},
-                {"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h|d)?$"},
+                {"type": "string", "pattern": _DURATION_PATTERN},
             ],
             "description": "A duration: seconds, or a number with ms, s, m, h or d.",
         }
@@ -102,7 +103,16 @@ def _not_too_short(seconds: float) -> float:
     return seconds
 
 
-Interval = Annotated[Duration, AfterValidator(_not_too_short)]
+Interval = Annotated[
+    Duration,
+    AfterValidator(_not_too_short),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "number", "minimum": _SHORTEST_INTERVAL}, {"type": "string", "pattern": _DURATION_PATTERN}],
+            "description": "A duration of 100ms or more: seconds, or a number with ms, s, m, h or d.",
+        }
+    ),
+]
 """Time from the start of one cycle to the start of the next, seconds as float; at least 100 ms."""
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_\-]*$", max_length=100)]

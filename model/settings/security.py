@@ -60,7 +60,8 @@ class SecuritySettings(Settings):
 
     authentication: Literal["none", "low", "high", "high-md5", "high-sha1", "high-sha256", "high-gmac", "high-ecdsa"] = Field(
         default="none",
-        description="none; low with a password; high-gmac with the keys; high (AES), high-md5, high-sha1 or high-sha256 with hls_secret.",
+        description="none; low with a password; high-gmac with the keys; high (AES), high-md5, high-sha1 or high-sha256 with hls_secret. "
+        "high-ecdsa is not supported; here to say so.",
     )
     password: SecretStr | None = Field(
         default=None, description="Password for low; write ${METER_PASSWORD} or file:/path. hex:0102 for bytes."
@@ -83,7 +84,8 @@ class SecuritySettings(Settings):
     dedicated_key: bool = Field(default=False, description="Protect services with a fresh random key for each association.")
     ciphering: Literal["service-specific", "general", "general-ciphering", "general-signing"] = Field(
         default="service-specific",
-        description="service-specific (glo-get-request ...), or general for general-glo-ciphering and general-ded-ciphering.",
+        description="service-specific (glo-get-request ...), or general for general-glo-ciphering and general-ded-ciphering. "
+        "general-ciphering and general-signing are not supported; here to say so.",
     )
     compression: bool = Field(default=False, description="Not supported; here to say so.")
     client_system_title: str | None = Field(

@@ -118,7 +118,7 @@ class ThingsBoardSettings(Settings):
     gateway_device: str = Field(
         default="gateway", description="Name of the gateway's own device in the built-in stand-in; elsewhere the token says it."
     )
-    outbox: OutboxSettings = OutboxSettings()
+    outbox: OutboxSettings = Field(default=OutboxSettings(), description="How readings wait on disk until they are acknowledged.")
 
     @field_validator("url")
     @classmethod
