@@ -33,18 +33,18 @@ def main(
     lines = [_columns(row) for row in _rows(rounds, backlog, gateway_client)]
     whole = [] if PROGRAM is None else end_to_end.whole()
     occupancy = line.measure(line_seconds).explained()
-    if write_tables:
-        documented.put("rivals", [documented.circumstances(), "", *documented.table(HEAD, lines)])
-        documented.put("end to end", ["", *(f"    {text}" for text in (*whole, "", *occupancy)), ""])
-        documented.put("meters", curves.by_meters())
-        documented.put("registers", curves.by_registers())
-        documented.put("history", curves.by_history(rounds))
     table = Table(*HEAD, title="median (range) of pairs of runs")
     for columns in lines:
         table.add_row(*columns)
     console = Console(width=200)
     console.print("\n".join((*whole, "", *occupancy, "")), highlight=False)
     console.print(table)
+    if write_tables:
+        documented.put("rivals", [documented.circumstances(), "", *documented.table(HEAD, lines)])
+        documented.put("end to end", ["", *(f"    {text}" for text in (*whole, "", *occupancy)), ""])
+        documented.put("meters", curves.by_meters())
+        documented.put("registers", curves.by_registers())
+        documented.put("history", curves.by_history(rounds))
 
 
 def _rows(rounds: int, backlog: int, gateway_client: bool) -> Iterator[Row]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import io
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from gurux_dlms import GXDLMSClient, GXReplyData
@@ -49,7 +50,8 @@ class StockMeter:
         interface = InterfaceType.WRAPPER if framing == "wrapper" else InterfaceType.HDLC
         self._client = _ciphered(interface) if ciphered else GXDLMSClient(True, 16, 1, Authentication.NONE, None, interface)
         self._client.hdlcSettings.maxInfoTX = self._client.hdlcSettings.maxInfoRX = INFORMATION_SIZE
-        self._associate()
+        with redirect_stdout(io.StringIO()):  # the library prints how it ciphers
+            self._associate()
         self._registers = [GXDLMSRegister(f"1.0.{register}.255") for register in registers]
 
     def read(self) -> int:
