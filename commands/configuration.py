@@ -22,7 +22,7 @@ from model.errors import ConfigurationError, Problem
 from model.loading.load import Loaded, load
 from model.settings.meter import MeterSettings
 from model.settings.thingsboard import EMBEDDED
-from model.status import read_status
+from model.status import read_files
 
 NARROW = 80
 """Columns of a terminal that every table must fit into."""
@@ -72,8 +72,8 @@ def chosen_meters(loaded: Loaded, wanted: Sequence[str], as_json: bool) -> list[
 
 def running_pipeline(loaded: Loaded) -> str | None:
     """The pid of the pipeline that runs on this host with this configuration's state_dir or session; None when none does."""
-    for status in read_status(loaded.settings.state_dir):
-        if status.is_running() and status.host == socket.gethostname():
+    for status in read_files(loaded.settings.state_dir).running():
+        if status.host == socket.gethostname():
             return str(status.pid)
     settings = loaded.settings.thingsboard
     if settings.url == EMBEDDED:

@@ -23,8 +23,9 @@ from dashboard.configuration import ConfigurationWatch, Configured
 from dashboard.fleet import Fleet, fleet_without_archive, look_at_fleet
 from dashboard.node_rates import NodeRates
 from dashboard.refreshed import Refreshed
-from dashboard.verdict import Facts, Found, judge
+from dashboard.verdict import Facts, judge
 from model.errors import StorageError
+from model.finding import Finding
 from model.messages import FLEET, Alert
 from model.node import NodeType
 from model.settings.meter import MeterSettings
@@ -104,10 +105,9 @@ class Installation:
         """The host's time."""
         return self._clock()
 
-    def running(self) -> list[ProcessStatus]:
+    def running(self) -> tuple[ProcessStatus, ...]:
         """The processes of the flow that run."""
-        now = self.now()
-        return [process for process in self.status.get().processes if process.is_running(now)]
+        return self.status.get().running(self.now())
 
     def facts(self) -> Facts:
         """What the verdict is made of."""
@@ -129,7 +129,7 @@ class Installation:
             unusable=[(subject, trouble.what, trouble.remedy) for subject, trouble in troubles if trouble is not None],
         )
 
-    def findings(self) -> list[Found]:
+    def findings(self) -> list[Finding]:
         """What is wrong."""
         return judge(self.facts())
 
@@ -166,8 +166,7 @@ class Installation:
 
     def _look_at_status(self) -> StatusFiles:
         found = read_files(self.configured.state_dir)
-        now = self.now()
-        self.rates.observe([process for process in found.processes if process.is_running(now)])
+        self.rates.observe(found.running(self.now()))
         return found
 
     def _look_at_outbox(self) -> OutboxGlance:

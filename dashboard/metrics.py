@@ -23,8 +23,8 @@ from connectors.archive.survey import ArchiveSurvey, LatestCycle
 from connectors.thingsboard.outbox_schema import FILE_NAME as OUTBOX_NAME
 from dashboard.installation import Installation
 from dashboard.refreshed import Refreshed
-from dashboard.verdict import Grade, grade
 from model.errors import StorageError
+from model.finding import Verdict, verdict_of
 from model.messages import FLEET, ErrorKind
 from model.status import ProcessStatus
 from model.timestamps import from_ms
@@ -122,9 +122,9 @@ class Metrics(Collector):
         for process in running:
             started.add_metric([str(process.process)], process.started.timestamp())
         yield started
-        verdict = grade(self._installation.findings())
+        verdict = verdict_of(self._installation.findings())
         health = GaugeMetricFamily("dlms_health_verdict", "The verdict of /health: 1 for the one that holds.", labels=["verdict"])
-        for each in Grade:
+        for each in Verdict:
             health.add_metric([each.value], float(each is verdict))
         yield health
         severities = Counter(alert.severity.value for alert in self._installation.standing())

@@ -31,7 +31,8 @@ from dashboard.configuration import ConfiguredNode
 from dashboard.fleet import Fleet
 from dashboard.installation import THINGSBOARD_OUT, Installation
 from dashboard.node_rates import NodeCount
-from dashboard.verdict import Found, grade, not_ready
+from dashboard.verdict import not_ready
+from model.finding import Finding, verdict_of
 from model.status import KEPT_ENDS, ProcessStatus, SessionStatus, read_session_ends
 
 POLLING = "dlms-in"
@@ -40,7 +41,7 @@ POLLING = "dlms-in"
 def health(installation: Installation) -> Health:
     """The verdict and its findings."""
     found = installation.findings()
-    return Health(verdict=grade(found).value, findings=[_finding(finding) for finding in found])
+    return Health(verdict=verdict_of(found).value, findings=[_finding(finding) for finding in found])
 
 
 def ready(installation: Installation) -> Ready:
@@ -57,7 +58,7 @@ def overview(installation: Installation) -> Overview:
     gaps_open, gaps_lost = archive.fleet.gaps()
     return Overview(
         now=installation.now(),
-        verdict=grade(found).value,
+        verdict=verdict_of(found).value,
         findings=len(found),
         flow=_flow(running),
         meters=archive.fleet.counts(),
@@ -143,9 +144,8 @@ def configuration(installation: Installation) -> Configuration:
     return Configuration(file=str(configured.file), text=configured.text)
 
 
-def _finding(found: Found) -> FindingShown:
-    severity = "critical" if found.severity.value == "critical" else "minor"
-    return FindingShown(severity=severity, subject=found.subject, what=found.what, remedy=found.remedy)
+def _finding(found: Finding) -> FindingShown:
+    return FindingShown(severity=found.severity.value, subject=found.subject, what=found.what, remedy=found.remedy)
 
 
 def _flow(running: Sequence[ProcessStatus]) -> FlowShown:

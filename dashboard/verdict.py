@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import Enum
 
 from connectors.thingsboard.outbox_state import OutboxState
 from model.errors import Problem
+from model.finding import PUBLISH_CRITICAL, PUBLISH_MINOR, Degree, Finding, clipped, worst_first
 from model.messages import FLEET, Alert, HealthReport, Severity
 from model.percent import percent_text
-from model.status import ProcessStatus, StatusFiles
-
-PUBLISH_MINOR, PUBLISH_CRITICAL = 0.95, 0.5
-"""Cycles acknowledged over cycles that gave readings, below which something is wrong."""
+from model.status import ProcessStatus, StatusFiles, missing_processes
 
 FEWEST_CYCLES = 5
 """Cycles that a window needs so that its ratio tells something."""
@@ -31,24 +28,6 @@ SETTLING = timedelta(seconds=30)
 
 SHOWN = 5
 """Names listed in one sentence."""
-
-
-class Grade(str, Enum):
-    """How bad it is; also the verdict over everything."""
-
-    HEALTHY = "healthy"
-    MINOR = "minor"
-    CRITICAL = "critical"
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One thing that is not as it should be: how bad, about what, what was seen, and what to do."""
-
-    severity: Grade
-    subject: str
-    what: str
-    remedy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +55,12 @@ class Facts:
     unusable: Sequence[tuple[str, str, str]] = field(default=())
 
     @property
-    def running(self) -> list[ProcessStatus]:
+    def running(self) -> tuple[ProcessStatus, ...]:
         """The processes of the flow that run."""
-        return [process for process in self.status.processes if process.is_running(self.now)]
+        return self.status.running(self.now)
 
 
-def judge(facts: Facts) -> list[Found]:
+def judge(facts: Facts) -> list[Finding]:
     """Everything that is wrong, the worst first; nothing in a healthy installation."""
     found = [
         *_configuration(facts),
@@ -94,13 +73,7 @@ def judge(facts: Facts) -> list[Found]:
         *_outbox(facts),
         *_alerts(facts),
     ]
-    return sorted(found, key=lambda finding: finding.severity is not Grade.CRITICAL)
-
-
-def grade(found: Iterable[Found]) -> Grade:
-    """The verdict over findings: that of the worst."""
-    severities = {finding.severity for finding in found}
-    return next((severity for severity in (Grade.CRITICAL, Grade.MINOR) if severity in severities), Grade.HEALTHY)
+    return worst_first(found)
 
 
 def not_ready(facts: Facts) -> list[str]:
@@ -122,28 +95,27 @@ def not_ready(facts: Facts) -> list[str]:
     return reasons
 
 
-def _configuration(facts: Facts) -> Iterable[Found]:
+def _configuration(facts: Facts) -> Iterable[Finding]:
     for problem in list(facts.problems)[:SHOWN]:
         place = problem.file if problem.line is None else f"{problem.file}:{problem.line}"
         remedy = problem.remedy or "mend the line; `python -m commands check` shows all mistakes"
-        yield Found(Grade.MINOR, "configuration", f"{place}: {problem.what}", remedy)
+        yield Finding(Degree.MINOR, "configuration", f"{place}: {problem.what}", remedy)
 
 
-def _flow(facts: Facts) -> Iterable[Found]:
+def _flow(facts: Facts) -> Iterable[Finding]:
     for damaged in facts.status.damaged:
-        yield Found(
-            Grade.MINOR, "flow", f"{damaged.file}: {damaged.what}", "restart the flow, which writes it anew; delete it where none runs"
+        yield Finding(
+            Degree.MINOR, "flow", f"{damaged.file}: {damaged.what}", "restart the flow, which writes it anew; delete it where none runs"
         )
     running = facts.running
     if running:
-        most = max(process.processes for process in running)
-        missing = sorted(set(range(most)) - {process.process for process in running})
+        missing = missing_processes(running)
         if missing:
             names = ", ".join(map(str, missing))
-            yield Found(
-                Grade.CRITICAL,
+            yield Finding(
+                Degree.CRITICAL,
                 "flow",
-                f"of {most} processes these do not run: {names}",
+                f"of {len(missing) + len(running)} processes these do not run: {names}",
                 "start all of them together, none can come back alone",
             )
         return
@@ -154,93 +126,97 @@ def _flow(facts: Facts) -> Iterable[Found]:
         what = f"the flow does not run; it was stopped at {_time(last.ended)}"
     else:
         what = f"the flow does not run; it was last heard of at {_time(last.written)} and did not stop in order"
-    yield Found(Grade.CRITICAL, "flow", what, "start it: python -m bytewax.run flows.main, or systemctl start; its log says why it ended")
+    yield Finding(
+        Degree.CRITICAL, "flow", what, "start it: python -m bytewax.run flows.main, or systemctl start; its log says why it ended"
+    )
 
 
-def _session(facts: Facts) -> Iterable[Found]:
+def _session(facts: Facts) -> Iterable[Finding]:
     running = facts.running
     owners = [process for process in running if process.session is not None]
     if len(owners) > 1:
         names = ", ".join(f"process {owner.process} (pid {owner.pid} on {owner.host})" for owner in owners)
         remedy = "stop all of them and start one pipeline; ThingsBoard allows one session per device"
-        yield Found(Grade.CRITICAL, "session", f"{len(owners)} processes own the session at once: {names}", remedy)
+        yield Finding(Degree.CRITICAL, "session", f"{len(owners)} processes own the session at once: {names}", remedy)
     if not facts.delivers or not running or owners:
         yield from (found for owner in owners[:1] for found in _state(facts, owner))
         return
     if min(facts.now - process.started for process in running) > SETTLING:
-        yield Found(Grade.CRITICAL, "session", "no process owns the session to ThingsBoard", "look for `thingsboard` in the flow's log")
+        yield Finding(Degree.CRITICAL, "session", "no process owns the session to ThingsBoard", "look for `thingsboard` in the flow's log")
 
 
-def _state(facts: Facts, owner: ProcessStatus) -> Iterable[Found]:
+def _state(facts: Facts, owner: ProcessStatus) -> Iterable[Finding]:
     session = owner.session
     if session is None or session.state == "up" or facts.now - session.since <= SETTLING:
         return
     why = f": {session.ends[0].cause}, {session.ends[0].detail}" if session.ends else ""
     remedy = "see the standing alarm about the session; python -m commands diagnose looks at every link to the server"
-    yield Found(Grade.CRITICAL, "session", f"not connected to {session.server} since {_time(session.since)}, {session.state}{why}", remedy)
+    yield Finding(
+        Degree.CRITICAL, "session", f"not connected to {session.server} since {_time(session.since)}, {session.state}{why}", remedy
+    )
 
 
-def _unusable(facts: Facts) -> Iterable[Found]:
+def _unusable(facts: Facts) -> Iterable[Finding]:
     for subject, what, remedy in facts.unusable:
-        yield Found(Grade.MINOR, subject, what, remedy)
+        yield Finding(Degree.MINOR, subject, what, remedy)
 
 
-def _reachability(facts: Facts) -> Iterable[Found]:
+def _reachability(facts: Facts) -> Iterable[Finding]:
     if not facts.unreachable or not facts.running:
         return
     count = len(facts.unreachable)
-    names = ", ".join(list(facts.unreachable)[:SHOWN]) + (f" and {count - SHOWN} more" if count > SHOWN else "")
-    severity = Grade.CRITICAL if count >= facts.meters else Grade.MINOR
+    names = clipped(facts.unreachable, SHOWN)
+    severity = Degree.CRITICAL if count >= facts.meters else Degree.MINOR
     remedy = f"python -m commands diagnose --meter {facts.unreachable[0]}"
-    yield Found(severity, "meters", f"{count} of {facts.meters} meters gave nothing in their last window: {names}", remedy)
+    yield Finding(severity, "meters", f"{count} of {facts.meters} meters gave nothing in their last window: {names}", remedy)
 
 
-def _publishing(facts: Facts) -> Iterable[Found]:
+def _publishing(facts: Facts) -> Iterable[Finding]:
     report = facts.fleet
     if report is None or not facts.delivers or not facts.running or report.with_values < FEWEST_CYCLES:
         return
     rate = report.delivery_rate
     if rate is None or rate >= PUBLISH_MINOR:
         return
-    severity = Grade.CRITICAL if rate < PUBLISH_CRITICAL else Grade.MINOR
+    severity = Degree.CRITICAL if rate < PUBLISH_CRITICAL else Degree.MINOR
     share = percent_text(report.cycles_published, report.with_values)
     what = f"ThingsBoard acknowledged {report.cycles_published} of {report.with_values} cycles of the last window ({share})"
-    yield Found(severity, "publishing", what, "look at the session and its last ends; what is not acknowledged waits on disk")
+    yield Finding(severity, "publishing", what, "look at the session and its last ends; what is not acknowledged waits on disk")
 
 
-def _gaps(facts: Facts) -> Iterable[Found]:
+def _gaps(facts: Facts) -> Iterable[Finding]:
     if facts.gaps_lost:
         what = f"{facts.gaps_lost} intervals of load profiles are lost for good, {facts.gaps_open} are asked for again"
-        yield Found(Grade.MINOR, "gaps", what, "python -m commands gaps says which and why")
+        yield Finding(Degree.MINOR, "gaps", what, "python -m commands gaps says which and why")
     elif facts.gaps_open:
         what = f"{facts.gaps_open} intervals of load profiles are missing and asked for again"
-        yield Found(Grade.MINOR, "gaps", what, "nothing, as long as their number falls; python -m commands gaps says which")
+        yield Finding(Degree.MINOR, "gaps", what, "nothing, as long as their number falls; python -m commands gaps says which")
 
 
-def _outbox(facts: Facts) -> Iterable[Found]:
+def _outbox(facts: Facts) -> Iterable[Finding]:
     outbox = facts.outbox
     if outbox is None:
         return
     if outbox.oldest is not None and facts.now - outbox.oldest > OUTBOX_MINOR:
-        severity = Grade.CRITICAL if facts.now - outbox.oldest > OUTBOX_CRITICAL else Grade.MINOR
+        severity = Degree.CRITICAL if facts.now - outbox.oldest > OUTBOX_CRITICAL else Degree.MINOR
         what = f"{outbox.waiting} records wait for ThingsBoard, the oldest read at {_time(outbox.oldest)}"
-        yield Found(severity, "outbox", what, "look at the session; they are delivered as soon as the server takes them")
+        yield Finding(severity, "outbox", what, "look at the session; they are delivered as soon as the server takes them")
     if outbox.dead:
         remedy = "look at table dead_letter of the outbox: reason and payload of each"
-        yield Found(Grade.MINOR, "outbox", f"ThingsBoard refused {outbox.dead} records for good", remedy)
+        yield Finding(Degree.MINOR, "outbox", f"ThingsBoard refused {outbox.dead} records for good", remedy)
 
 
-def _alerts(facts: Facts) -> Iterable[Found]:
+def _alerts(facts: Facts) -> Iterable[Finding]:
     """The newest of each kind; a thousand silent meters are one finding."""
     kinds: dict[str, list[Alert]] = {}
     for alert in sorted(facts.standing, key=lambda alert: alert.ts, reverse=True):
         kinds.setdefault(alert.kind, []).append(alert)
     for kind, alerts in kinds.items():
         newest = alerts[0]
-        severity = Grade.CRITICAL if any(alert.severity is Severity.CRITICAL for alert in alerts) else Grade.MINOR
+        severity = Degree.CRITICAL if any(alert.severity is Severity.CRITICAL for alert in alerts) else Degree.MINOR
         subject = "all meters" if newest.subject == FLEET else newest.subject
         more = f" (and {len(alerts) - 1} more)" if len(alerts) > 1 else ""
-        yield Found(severity, subject, f"{kind} since {_time(newest.ts)}: {newest.evidence}{more}", newest.remedy)
+        yield Finding(severity, subject, f"{kind} since {_time(newest.ts)}: {newest.evidence}{more}", newest.remedy)
 
 
 def _time(moment: datetime) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+
+PUBLISH_MINOR, PUBLISH_CRITICAL = 0.95, 0.5
+"""Cycles that ThingsBoard acknowledged over cycles that should have been, below which something is wrong."""
 
 
 class Degree(str, Enum):
@@ -54,3 +57,9 @@ def verdict_of(findings: Iterable[Finding]) -> Verdict:
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
     """Critical ones before minor ones, otherwise in the order in which they were found."""
     return sorted(findings, key=lambda finding: finding.severity is not Degree.CRITICAL)
+
+
+def clipped(names: Sequence[str], most: int = 5) -> str:
+    """The first few, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

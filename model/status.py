@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -149,6 +149,16 @@ class StatusFiles:
     processes: tuple[ProcessStatus, ...] = ()
     damaged: tuple[DamagedStatus, ...] = ()
 
+    def running(self, now: datetime | None = None) -> tuple[ProcessStatus, ...]:
+        """The processes of the flow that run."""
+        return tuple(process for process in self.processes if process.is_running(now))
+
+
+def missing_processes(running: Sequence[ProcessStatus]) -> list[int]:
+    """The numbers of those that are not among `running`, of as many as these say that there are."""
+    count = max((process.processes for process in running), default=0)
+    return sorted(set(range(count)) - {process.process for process in running})
+
 
 _PROCESS: TypeAdapter[ProcessStatus] = TypeAdapter(ProcessStatus)
 _END: TypeAdapter[SessionEnd] = TypeAdapter(SessionEnd)
@@ -164,13 +174,9 @@ def status_file(state_dir: Path, process: int) -> Path:
     return status_directory(state_dir) / f"process-{process}.json"
 
 
-def read_status(state_dir: Path) -> list[ProcessStatus]:
-    """What the processes of the flow wrote last, by number; also of those that run no more. Never raises."""
-    return list(read_files(state_dir).processes)
-
-
 def read_files(state_dir: Path) -> StatusFiles:
-    """The same, and which files cannot be used: damaged, of another version, unreadable, not ours. Never raises."""
+    """What the processes of the flow wrote last, also those that run no more, and which files cannot be used: damaged, of another
+    version, unreadable, not ours. Never raises."""
     good, damaged = [], []
     for file in _files(state_dir):
         read = _read(file)

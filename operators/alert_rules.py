@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from model.finding import PUBLISH_CRITICAL, PUBLISH_MINOR
 from model.messages import FLEET, Alert, ErrorKind, HealthReport, Severity
 from model.percent import percent_text
 from model.settings.base import Duration
@@ -48,8 +49,10 @@ _REMEDY_UNKNOWN = "look at the meter's cycles in the log at level debug"
 class AlertSettings(NodeSettings):
     """When to raise and when to clear."""
 
-    publish_warning: float = Field(default=0.95, gt=0, le=1, description="Raise below this share of published cycles, all meters together.")
-    publish_critical: float = Field(default=0.5, ge=0, le=1, description="Critical below this share.")
+    publish_warning: float = Field(
+        default=PUBLISH_MINOR, gt=0, le=1, description="Raise below this share of published cycles, all meters together."
+    )
+    publish_critical: float = Field(default=PUBLISH_CRITICAL, ge=0, le=1, description="Critical below this share.")
     publish_clear: float = Field(default=0.98, gt=0, le=1, description="Clear at or above this share.")
     min_cycles: int = Field(default=20, ge=1, le=100_000, description="Judge the publish rate over windows with at least so many cycles.")
     silent_after: Duration = Field(

@@ -70,7 +70,7 @@ class Site:
     @cached_property
     def running(self) -> tuple[ProcessStatus, ...]:
         """The processes of the flow that run."""
-        return tuple(status for status in self.status.processes if status.is_running(self.now))
+        return self.status.running(self.now)
 
     @cached_property
     def living(self) -> tuple[ProcessStatus, ...]:
@@ -98,9 +98,3 @@ def ago(moment: datetime, now: datetime) -> str:
     """Such as "12 s ago", or the time where it is long ago."""
     seconds = (now - moment).total_seconds()
     return f"{seconds:.0f} s ago" if 0 <= seconds < 7200 else f"at {moment:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def clipped(names: list[str], most: int = 5) -> str:
-    """The first few, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from statistics import median
 
-from commands.checkup.area import Area, Site, clipped
+from commands.checkup.area import Area, Site
 from commands.checkup.history import UnreadableError, archive_of
 from commands.host.clock import clock_state
+from model.finding import clipped
 from operators.alert_rules import AlertSettings
 from operators.alert_verdict import span
 

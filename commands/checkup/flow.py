@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from commands.checkup.area import START_REMEDY, Area, Site, ago
 from commands.host.processes import exists, name_of, state_of
-from model.status import STALE, ProcessStatus
+from model.status import STALE, ProcessStatus, missing_processes
 
 SETTLED = timedelta(seconds=20)
 """What a process needs at most to begin."""
@@ -27,11 +27,12 @@ def look_at_flow(area: Area, site: Site) -> None:
     if not site.running:
         _look_at_absence(area, site)
         return
-    count = max(status.processes for status in site.running)
-    missing = sorted(set(range(count)) - {status.process for status in site.running})
+    missing = missing_processes(site.running)
     if missing:
         numbers = ", ".join(map(str, missing))
-        area.critical(f"of {count} processes of the flow these do not run: {numbers}", "start all of them anew, together")
+        area.critical(
+            f"of {len(missing) + len(site.running)} processes of the flow these do not run: {numbers}", "start all of them anew, together"
+        )
     for status in site.running:
         _look_at_progress(area, site, status)
     if not area.findings:

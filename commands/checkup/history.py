@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from commands.checkup.area import Area, Site, ago, clipped
+from commands.checkup.area import Area, Site, ago
 from connectors.archive.reader import ArchiveReader
 from connectors.archive.schema import FILE_NAME
 from connectors.disk import is_damage
 from model.errors import StorageError
-from model.finding import Degree
+from model.finding import PUBLISH_CRITICAL, PUBLISH_MINOR, Degree, clipped
 from model.messages import FLEET, Gap, GapState, HealthReport
 from model.percent import percent_text
 
@@ -21,9 +21,6 @@ WINDOWS = 10
 
 SPAN = timedelta(hours=2)
 """How far back reports are asked for."""
-
-PUBLISH_MINOR, PUBLISH_CRITICAL = 0.95, 0.5
-"""As the alert node has it where it is not set."""
 
 OPEN_TOO_LONG = timedelta(hours=1)
 LOST_LATELY = timedelta(days=7)

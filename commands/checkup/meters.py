@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from commands.checkup.area import Area, Site, ago, clipped
+from commands.checkup.area import Area, Site, ago
 from commands.checkup.history import UnreadableError, archive_of
 from commands.checkup.reach import Reach, reach
 from connectors.archive.reader import ArchivedCycle, ArchiveReader
-from model.finding import Degree
+from model.finding import Degree, clipped
 from model.messages import ErrorKind, Outcome, ReadError
 from model.settings.meter import MeterSettings
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import socket
 
-from commands.checkup.area import Area, Site, clipped
+from commands.checkup.area import Area, Site
 from commands.host.processes import Place, describe, family_of, holders_of
 from commands.host.sockets import connections_to, owners_of
 from connectors.thingsboard.connection import Address, parse_address
+from model.finding import clipped
 from model.settings.thingsboard import EMBEDDED
 
 _TOKEN_REMEDY = "stop it if it logs in to ThingsBoard, or give it a device and token of its own"

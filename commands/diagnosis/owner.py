@@ -9,20 +9,19 @@ from commands.diagnosis.links import BrokenLinkError, Chain
 from connectors.thingsboard.connection import Address
 from connectors.thingsboard.ownership import session_holder
 from model.loading.load import Loaded
-from model.status import SessionStatus, read_status
+from model.status import SessionStatus, read_files
 
 SUBJECT = "pipeline"
 
 
 def running_session(state_dir: Path) -> SessionStatus | None:
     """The session of the pipeline that runs with this state_dir; None where none runs or tells."""
-    statuses = (status for status in read_status(state_dir) if status.is_running())
-    return next((status.session for status in statuses if status.session is not None), None)
+    return next((status.session for status in read_files(state_dir).running() if status.session is not None), None)
 
 
 def look_at_stand_in(chain: Chain, loaded: Loaded) -> str | None:
     """The same where the server is the built-in stand-in: there the status files say who runs, and where the stand-in listens."""
-    running = [status for status in read_status(loaded.settings.state_dir) if status.is_running()]
+    running = read_files(loaded.settings.state_dir).running()
     session = running_session(loaded.settings.state_dir)
     with suppress(BrokenLinkError), chain.link("thingsboard", "server") as finding:
         if not running:

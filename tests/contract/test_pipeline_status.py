@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.status import DamagedStatus, ProcessStatus, SessionEnd, read_files, read_session_ends, read_status, status_directory
+from model.status import DamagedStatus, ProcessStatus, SessionEnd, read_files, read_session_ends, status_directory
 from simulator.thingsboard.accounts import Account
 from simulator.thingsboard.background import BackgroundStandIn
 from tests.contract.mosquitto import wait_for
@@ -91,7 +91,7 @@ def test_a_takeover_is_an_end_with_its_cause_and_outlives_the_process(tmp_path: 
         assert end.code == 0x8E
         assert end.lasted is not None
         assert "reason code 0x8e" in end.detail
-        (status,) = read_status(tmp_path / "state")
+        (status,) = read_files(tmp_path / "state").processes
         assert status.ended is None  # killed
         assert not status.is_running()
 

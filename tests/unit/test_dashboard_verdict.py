@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from connectors.thingsboard.outbox_state import OutboxState
-from dashboard.verdict import Facts, Grade, grade, judge, not_ready
+from dashboard.verdict import Facts, judge, not_ready
 from model.errors import Problem
+from model.finding import Degree, Verdict, verdict_of
 from model.messages import FLEET, Alert, HealthReport, Severity
 from model.status import DamagedStatus, ProcessStatus, SessionEnd, SessionStatus, StatusFiles
 
@@ -35,47 +36,47 @@ def alert(subject: str, severity: Severity = Severity.WARNING) -> Alert:
 
 
 def test_where_all_is_well_nothing_is_found() -> None:
-    assert judge(WELL) == [] and grade([]) is Grade.HEALTHY and not_ready(WELL) == []
+    assert judge(WELL) == [] and verdict_of([]) is Verdict.HEALTHY and not_ready(WELL) == []
 
 
-CASES: list[tuple[Mapping[str, Any], Grade, str, str]] = [
-    ({"status": status()}, Grade.CRITICAL, "flow", "has not run"),
-    ({"status": status(replace(RUNNING, ended=NOW))}, Grade.CRITICAL, "flow", "it was stopped at 2026-06-01 12:00:00 UTC"),
-    ({"status": status(replace(RUNNING, written=NOW - HOUR))}, Grade.CRITICAL, "flow", "did not stop in order"),
-    ({"status": status(replace(RUNNING, processes=3))}, Grade.CRITICAL, "flow", "of 3 processes these do not run: 1, 2"),
-    ({"status": StatusFiles((RUNNING,), (DamagedStatus(Path("x"), "torn"),))}, Grade.MINOR, "flow", "torn"),
-    ({"status": status(replace(RUNNING, session=None))}, Grade.CRITICAL, "session", "no process owns"),
+CASES: list[tuple[Mapping[str, Any], Degree, str, str]] = [
+    ({"status": status()}, Degree.CRITICAL, "flow", "has not run"),
+    ({"status": status(replace(RUNNING, ended=NOW))}, Degree.CRITICAL, "flow", "it was stopped at 2026-06-01 12:00:00 UTC"),
+    ({"status": status(replace(RUNNING, written=NOW - HOUR))}, Degree.CRITICAL, "flow", "did not stop in order"),
+    ({"status": status(replace(RUNNING, processes=3))}, Degree.CRITICAL, "flow", "of 3 processes these do not run: 1, 2"),
+    ({"status": StatusFiles((RUNNING,), (DamagedStatus(Path("x"), "torn"),))}, Degree.MINOR, "flow", "torn"),
+    ({"status": status(replace(RUNNING, session=None))}, Degree.CRITICAL, "session", "no process owns"),
     (
         {"status": status(replace(RUNNING, processes=2), replace(RUNNING, process=1, processes=2))},
-        Grade.CRITICAL,
+        Degree.CRITICAL,
         "session",
         "2 processes own",
     ),
-    ({"status": status(replace(RUNNING, session=DOWN))}, Grade.CRITICAL, "session", "taken-over, another client"),
-    ({"problems": [Problem("p.yaml", 7, "no such thing", "")]}, Grade.MINOR, "configuration", "p.yaml:7: no such thing"),
-    ({"unusable": [("archive", "there is no archive", "wait")]}, Grade.MINOR, "archive", "there is no archive"),
-    ({"unreachable": ["m1"]}, Grade.MINOR, "meters", "1 of 3 meters"),
-    ({"unreachable": ["m1", "m2", "m3"]}, Grade.CRITICAL, "meters", "m1, m2, m3"),
-    ({"unreachable": [f"m{n}" for n in range(9)], "meters": 10}, Grade.MINOR, "meters", "and 4 more"),
-    ({"fleet": replace(REPORT, cycles_published=18)}, Grade.MINOR, "publishing", "18 of 20 cycles"),
-    ({"fleet": replace(REPORT, cycles_published=2)}, Grade.CRITICAL, "publishing", "10 %"),
-    ({"gaps_open": 2}, Grade.MINOR, "gaps", "2 intervals"),
-    ({"gaps_open": 2, "gaps_lost": 1}, Grade.MINOR, "gaps", "1 intervals of load profiles are lost"),
-    ({"outbox": replace(OUTBOX, waiting=3, oldest=NOW - HOUR / 6)}, Grade.MINOR, "outbox", "3 records wait"),
-    ({"outbox": replace(OUTBOX, waiting=3, oldest=NOW - 2 * HOUR)}, Grade.CRITICAL, "outbox", "3 records wait"),
-    ({"outbox": replace(OUTBOX, dead=2)}, Grade.MINOR, "outbox", "refused 2 records"),
-    ({"standing": [alert("m1"), alert("m2")]}, Grade.MINOR, "m1", "(and 1 more)"),
-    ({"standing": [alert("m1", Severity.CRITICAL)]}, Grade.CRITICAL, "m1", "meter-silent since"),
-    ({"standing": [alert(FLEET)]}, Grade.MINOR, "all meters", "no reading"),
+    ({"status": status(replace(RUNNING, session=DOWN))}, Degree.CRITICAL, "session", "taken-over, another client"),
+    ({"problems": [Problem("p.yaml", 7, "no such thing", "")]}, Degree.MINOR, "configuration", "p.yaml:7: no such thing"),
+    ({"unusable": [("archive", "there is no archive", "wait")]}, Degree.MINOR, "archive", "there is no archive"),
+    ({"unreachable": ["m1"]}, Degree.MINOR, "meters", "1 of 3 meters"),
+    ({"unreachable": ["m1", "m2", "m3"]}, Degree.CRITICAL, "meters", "m1, m2, m3"),
+    ({"unreachable": [f"m{n}" for n in range(9)], "meters": 10}, Degree.MINOR, "meters", "and 4 more"),
+    ({"fleet": replace(REPORT, cycles_published=18)}, Degree.MINOR, "publishing", "18 of 20 cycles"),
+    ({"fleet": replace(REPORT, cycles_published=2)}, Degree.CRITICAL, "publishing", "10 %"),
+    ({"gaps_open": 2}, Degree.MINOR, "gaps", "2 intervals"),
+    ({"gaps_open": 2, "gaps_lost": 1}, Degree.MINOR, "gaps", "1 intervals of load profiles are lost"),
+    ({"outbox": replace(OUTBOX, waiting=3, oldest=NOW - HOUR / 6)}, Degree.MINOR, "outbox", "3 records wait"),
+    ({"outbox": replace(OUTBOX, waiting=3, oldest=NOW - 2 * HOUR)}, Degree.CRITICAL, "outbox", "3 records wait"),
+    ({"outbox": replace(OUTBOX, dead=2)}, Degree.MINOR, "outbox", "refused 2 records"),
+    ({"standing": [alert("m1"), alert("m2")]}, Degree.MINOR, "m1", "(and 1 more)"),
+    ({"standing": [alert("m1", Severity.CRITICAL)]}, Degree.CRITICAL, "m1", "meter-silent since"),
+    ({"standing": [alert(FLEET)]}, Degree.MINOR, "all meters", "no reading"),
 ]
 
 
 @pytest.mark.parametrize(("change", "severity", "subject", "what"), CASES)
-def test_each_fault_is_named_with_a_remedy(change: Mapping[str, Any], severity: Grade, subject: str, what: str) -> None:
+def test_each_fault_is_named_with_a_remedy(change: Mapping[str, Any], severity: Degree, subject: str, what: str) -> None:
     (found,) = judge(replace(WELL, **change))
     assert (found.severity, found.subject) == (severity, subject)
     assert what in found.what and found.remedy
-    assert grade([found]) is severity
+    assert verdict_of([found]) is Verdict(severity.value)
 
 
 WELL_CASES: list[Mapping[str, Any]] = [
@@ -97,7 +98,7 @@ def test_what_is_no_fault_is_not_found(change: Mapping[str, Any]) -> None:
 
 def test_the_worst_comes_first() -> None:
     found = judge(replace(WELL, gaps_lost=1, unreachable=["m1", "m2", "m3"]))
-    assert [finding.severity for finding in found] == [Grade.CRITICAL, Grade.MINOR] and grade(found) is Grade.CRITICAL
+    assert [finding.severity for finding in found] == [Degree.CRITICAL, Degree.MINOR] and verdict_of(found) is Verdict.CRITICAL
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from flows.status import StatusWriter, Told
 from model.cluster import Place
 from model.progress import Progress
 from model.session_record import SessionRecord
-from model.status import ENDS_FILE, KEPT_ENDS, NodeStatus, read_session_ends, read_status, status_directory, status_file
+from model.status import ENDS_FILE, KEPT_ENDS, NodeStatus, read_files, read_session_ends, status_directory, status_file
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 1, tzinfo=timezone.utc)
@@ -41,12 +41,12 @@ def new_writer(state_dir: Path, session: SessionRecord, place: Place | None = No
 
 def test_a_process_is_told_from_its_start_to_its_end(tmp_path: Path, writer: StatusWriter) -> None:
     writer.write()
-    (status,) = read_status(tmp_path)
+    (status,) = read_files(tmp_path).processes
     assert (status.pid, status.ended, status.progressed, status.session) == (os.getpid(), None, None, None)
     assert status.nodes["mapped"].emitted == {"main": 3}
     assert status.is_running()
     writer.close()
-    (status,) = read_status(tmp_path)
+    (status,) = read_files(tmp_path).processes
     assert status.ended == status.written
     assert not status.is_running()
     assert [path.name for path in status_directory(tmp_path).glob("*.partial")] == []
@@ -60,7 +60,7 @@ def test_a_second_writer_waits_until_the_first_has_gone(tmp_path: Path, writer: 
     assert status_file(tmp_path, 0).read_bytes() == before
     writer.close()
     second.write()
-    assert read_status(tmp_path)[0].ended is None
+    assert read_files(tmp_path).processes[0].ended is None
     second.close()
 
 
@@ -68,7 +68,7 @@ def test_processes_of_a_cluster_have_a_file_each(tmp_path: Path, session: Sessio
     writers = [new_writer(tmp_path, session, Place(number, 2)) for number in range(2)]
     for writer in writers:
         writer.write()
-    assert [(status.process, status.processes) for status in read_status(tmp_path)] == [(0, 2), (1, 2)]
+    assert [(status.process, status.processes) for status in read_files(tmp_path).processes] == [(0, 2), (1, 2)]
     for writer in writers:
         writer.close()
 
@@ -206,6 +206,6 @@ if sys.argv[2] == "first":
 def test_a_process_that_replaces_itself_goes_on_telling(tmp_path: Path) -> None:
     command = [sys.executable, "-c", REPLACED, str(tmp_path), "first"]
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60)
-    (status,) = read_status(tmp_path)
+    (status,) = read_files(tmp_path).processes
     assert (status.pipeline, status.ended) == ("second", None)
     assert json.loads(status_file(tmp_path, 0).read_text())["version"] == 1

@@ -25,7 +25,6 @@ from model.status import (
     encode_status,
     read_files,
     read_session_ends,
-    read_status,
     status_directory,
     status_file,
 )
@@ -74,12 +73,12 @@ def test_what_is_written_is_what_the_contract_says() -> None:
 def test_what_is_written_is_read_again_by_number_of_process(tmp_path: Path) -> None:
     for number in (10, 2, 0):
         put(tmp_path, encode_status(replace(STATUS, process=number)), status_file(tmp_path, number).name)
-    assert [status.process for status in read_status(tmp_path)] == [0, 2, 10]
-    assert read_status(tmp_path)[0] == STATUS
+    assert [status.process for status in read_files(tmp_path).processes] == [0, 2, 10]
+    assert read_files(tmp_path).processes[0] == STATUS
 
 
 def test_without_files_there_is_nothing(tmp_path: Path) -> None:
-    assert read_status(tmp_path) == []
+    assert list(read_files(tmp_path).processes) == []
     assert read_session_ends(tmp_path) == []
     (tmp_path / "status").write_text("a file where the directory should be")
     assert read_files(tmp_path).damaged == ()
