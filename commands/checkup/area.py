@@ -98,3 +98,13 @@ def ago(moment: datetime, now: datetime) -> str:
     """Such as "12 s ago", or the time where it is long ago."""
     seconds = (now - moment).total_seconds()
     return f"{seconds:.0f} s ago" if 0 <= seconds < 7200 else f"at {moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def note_damaged_aside(area: Area, path: Path) -> None:
+    """Note each damaged file that the flow moved aside and replaced by the one at `path`, which is what the area is about."""
+    aside = sorted(path.parent.glob(f"{path.name}.damaged-*")) if path.parent.is_dir() else []
+    for file in [file for file in aside if not file.name.endswith(("-wal", "-shm"))]:
+        area.minor(
+            f"the {area.name} was damaged; what could be read went into a new one, the old one is {file.name}",
+            f"check the disk (dmesg, smartctl); then delete {file}, or keep it as evidence elsewhere",
+        )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from commands.checkup.area import Area, Site, ago
+from commands.checkup.area import Area, Site, ago, note_damaged_aside
 from connectors.archive.reader import ArchiveReader
 from connectors.archive.schema import FILE_NAME
 from connectors.disk import is_damage
@@ -63,10 +63,7 @@ def archive_of(site: Site) -> Iterator[ArchiveReader | None]:
 
 def look_at_archive(area: Area, site: Site) -> None:
     """Whether it can be read, and whether what is newest in it is new."""
-    aside = sorted(site.state_dir.glob(f"{FILE_NAME}.damaged-*")) if site.state_dir.is_dir() else []
-    for file in [file for file in aside if not file.name.endswith(("-wal", "-shm"))]:
-        what = f"the archive was damaged; what could be read went into a new one, the old one is {file.name}"
-        area.minor(what, f"check the disk (dmesg, smartctl); then delete {file}, or keep it as evidence elsewhere")
+    note_damaged_aside(area, site.state_dir / FILE_NAME)
     try:
         with archive_of(site) as archive:
             if archive is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from commands.checkup.area import Area, Site, ago
+from commands.checkup.area import Area, Site, ago, note_damaged_aside
 from connectors.thingsboard.outbox_schema import FILE_NAME
 from connectors.thingsboard.outbox_state import OutboxState, look_into
 from connectors.thingsboard.trouble import ALERT_KIND
@@ -23,12 +23,7 @@ _DEAD_REMEDY = (
 def look_at_outbox(area: Area, site: Site) -> None:
     """The file, what it holds, and its standing alerts."""
     path = site.state_dir / FILE_NAME
-    aside = sorted(site.state_dir.glob(f"{FILE_NAME}.damaged-*")) if site.state_dir.is_dir() else []
-    for file in [file for file in aside if not file.name.endswith(("-wal", "-shm"))]:
-        area.minor(
-            f"the outbox was damaged; what could be read went into a new one, the old one is {file.name}",
-            f"check the disk (dmesg, smartctl); then delete {file}, or keep it as evidence elsewhere",
-        )
+    note_damaged_aside(area, path)
     try:
         if not path.exists():
             area.fact("there is none yet: nothing was ever to be delivered from this state_dir")
