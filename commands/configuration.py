@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from connectors.thingsboard.connection import parse_address
-from connectors.thingsboard.ownership import session_holder
+from connectors.thingsboard.ownership import is_another_pipeline, session_holder
 from flows.embedded import check_virtual_meter
 from flows.process import EXIT_CONFIGURATION, pipeline_file
 from flows.registry import installed_node_types
@@ -78,10 +78,8 @@ def running_pipeline(loaded: Loaded) -> str | None:
     settings = loaded.settings.thingsboard
     if settings.url == EMBEDDED:
         return None
-    credentials = (settings.username or "", settings.token.get_secret_value())
-    holder = session_holder(str(parse_address(settings.url)), credentials)
-    own = str(loaded.settings.state_dir.resolve())
-    return None if holder is None or holder.get("state_dir", own) != own else holder["pid"]
+    holder = session_holder(str(parse_address(settings.url)), settings.session_credentials())
+    return None if holder is None or is_another_pipeline(holder, loaded.settings.state_dir) else holder["pid"]
 
 
 def progress() -> Progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from commands.checkup.area import Area, Site
 from connectors.thingsboard.connection import parse_address
-from connectors.thingsboard.ownership import session_holder
+from connectors.thingsboard.ownership import is_another_pipeline, session_holder
 from model.settings.thingsboard import EMBEDDED
 
 
@@ -20,8 +20,7 @@ def look_at_owner(area: Area, site: Site) -> None:
     if settings.url == EMBEDDED:
         area.fact("the server is the built-in stand-in: nobody else can have its session")
         return
-    holder = session_holder(str(parse_address(settings.url)), (settings.username or "", settings.token.get_secret_value()))
-    own = str(site.state_dir.resolve())
+    holder = session_holder(str(parse_address(settings.url)), settings.session_credentials())
     if holder is None:
         if site.running:
             area.critical(
@@ -31,7 +30,7 @@ def look_at_owner(area: Area, site: Site) -> None:
             )
         else:
             area.fact("nobody on this host has the session")
-    elif holder.get("state_dir", own) != own:
+    elif is_another_pipeline(holder, site.state_dir):
         what = f"the session with this token belongs to another pipeline on this host: pid {holder['pid']}, state_dir {holder['state_dir']}"
         area.critical(what, f"stop it (kill {holder['pid']}), or give each pipeline a device and token of its own")
     elif site.pids and holder["pid"] != "unknown" and int(holder["pid"]) not in site.pids:

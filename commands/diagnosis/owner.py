@@ -7,7 +7,7 @@ from pathlib import Path
 
 from commands.diagnosis.links import BrokenLinkError, Chain
 from connectors.thingsboard.connection import Address
-from connectors.thingsboard.ownership import session_holder
+from connectors.thingsboard.ownership import is_another_pipeline, session_holder
 from model.loading.load import Loaded
 from model.status import SessionStatus, read_files
 
@@ -43,10 +43,8 @@ def look_at_stand_in(chain: Chain, loaded: Loaded) -> str | None:
 
 def look_at_owner(chain: Chain, loaded: Loaded, address: Address) -> str | None:
     """The pid of the pipeline that runs here with this configuration's session and state_dir; None when none does."""
-    settings = loaded.settings.thingsboard
-    holder = session_holder(str(address), (settings.username or "", settings.token.get_secret_value()))
-    own = str(loaded.settings.state_dir.resolve())
-    if holder is not None and holder.get("state_dir", own) != own:
+    holder = session_holder(str(address), loaded.settings.thingsboard.session_credentials())
+    if holder is not None and is_another_pipeline(holder, loaded.settings.state_dir):
         found = (
             f"the session with this token belongs to another pipeline on this host: pid {holder['pid']}, state_dir {holder['state_dir']}"
         )

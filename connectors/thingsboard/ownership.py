@@ -18,7 +18,7 @@ import socket
 import struct
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -63,6 +63,12 @@ def session_holder(server: str, credentials: Sequence[str]) -> dict[str, str] | 
             if pid in (said.get("pid"), "unknown"):
                 return said
     return found
+
+
+def is_another_pipeline(holder: Mapping[str, str], state_dir: Path) -> bool:
+    """Whether who holds a session, as `session_holder` says it, is known to be another pipeline than the one with this state_dir."""
+    own = str(state_dir.resolve())
+    return holder.get("state_dir", own) != own
 
 
 class Claim:

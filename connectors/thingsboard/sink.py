@@ -213,9 +213,8 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
         _make_directory(state_dir)
         address = parse_address(self._resolve(settings.url))
         context = tls_context(settings) if address.tls else None
-        credentials = (settings.username or "", settings.token.get_secret_value())
         with ExitStack() as undo:
-            ownership = undo.enter_context(Ownership(str(address), credentials, state_dir))
+            ownership = undo.enter_context(Ownership(str(address), settings.session_credentials(), state_dir))
             name = client_id(state_dir, settings.client_id)
             outbox = Outbox(self._path, settings.outbox.keep_receipts, bounds=_bounds(settings.outbox), trouble=self._trouble)
             undo.callback(outbox.close)

@@ -120,6 +120,10 @@ class ThingsBoardSettings(Settings):
     )
     outbox: OutboxSettings = Field(default=OutboxSettings(), description="How readings wait on disk until they are acknowledged.")
 
+    def session_credentials(self) -> tuple[str, str]:
+        """User name, empty where there is none, and token: with the server's address they say which session it is. Secret."""
+        return self.username or "", self.token.get_secret_value()
+
     @field_validator("url")
     @classmethod
     def _known_scheme(cls, url: str) -> str:
