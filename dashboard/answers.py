@@ -32,7 +32,7 @@ PlotPoint = Annotated[
 class Answer(BaseModel):
     """Base of everything that is answered."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
 
 
 class Refusal(Answer):

@@ -31,7 +31,7 @@ from dashboard.archive_pool import TookTooLongError
 from dashboard.configuration import ConfiguredMeter, ConfiguredProfile
 from dashboard.fleet import MeterGlance
 from dashboard.installation import Installation
-from flows.interval_ledger import IntervalAccount, interval_accounts
+from flows.interval_ledger import interval_accounts
 from model.errors import StorageError
 from model.messages import Gap, Reading
 from model.timestamps import from_ms, to_ms
@@ -286,7 +286,7 @@ def _ledger(installation: Installation, survey: ArchiveSurvey, meter: str | None
     whole, outbox = installation.configured.settings, installation.outbox.get().state
     if whole is not None and (outbox is None or outbox.exact):  # else the outbox is so full that looking through it takes long
         since = installation.now() - DAYS * _DAY
-        return [_account(each) for each in interval_accounts(whole, survey, survey.gaps(meter), since, meter)]
+        return [LedgerRow.model_validate(each) for each in interval_accounts(whole, survey, survey.gaps(meter), since, meter)]
     settings = installation.configured.meters.get(meter)
     profiles = [] if settings is None else [profile for profile in settings.profiles if not profile.is_log]
     waiting = _waiting(installation.outbox_path, meter) if len(profiles) == 1 else None
@@ -309,20 +309,6 @@ def _ledger(installation: Installation, survey: ArchiveSurvey, meter: str | None
             )
         )
     return ledger
-
-
-def _account(account: IntervalAccount) -> LedgerRow:
-    return LedgerRow(
-        meter=account.meter,
-        profile=account.profile,
-        read=account.read,
-        waiting=account.waiting,
-        delivered=account.delivered,
-        open=account.open,
-        lost=account.lost,
-        oldest=account.oldest,
-        newest=account.newest,
-    )
 
 
 def _waiting(path: Path, meter: str) -> int | None:

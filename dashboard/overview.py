@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from connectors.archive.reader import ArchivedReport
 from dashboard.answers import (
@@ -33,6 +34,7 @@ from dashboard.installation import THINGSBOARD_OUT, Installation
 from dashboard.node_rates import NodeCount
 from dashboard.verdict import not_ready
 from model.finding import Finding, verdict_of
+from model.messages import Alert
 from model.status import KEPT_ENDS, ProcessStatus, SessionStatus, read_session_ends
 
 POLLING = "dlms-in"
@@ -62,7 +64,7 @@ def overview(installation: Installation) -> Overview:
         findings=len(found),
         flow=_flow(running),
         meters=archive.fleet.counts(),
-        window=None if archive.report is None else _window(archive.report),
+        window=None if archive.report is None else Window.model_validate(archive.report.report),
         rate=Rate(readings_per_second=_readings_per_second(installation, running, archive.report)),
         session=_session(installation, running),
         outbox=None
@@ -104,33 +106,12 @@ def graph(installation: Installation) -> FlowGraph:
 
 def alarms(installation: Installation, standing: bool | None, limit: int) -> Alarms:
     """Alarms, newest first: all, those that stand, or those that are over."""
-    stand = [
-        Alarm(
-            kind=alert.kind,
-            subject=alert.subject,
-            severity=alert.severity.value,
-            raised=True,
-            at=alert.ts,
-            cleared_at=None,
-            evidence=alert.evidence,
-            remedy=alert.remedy,
-        )
-        for alert in installation.standing()
-    ]
+    stand = [_alarm(alert) for alert in installation.standing()]
     if standing:
         return Alarms(alarms=stand[:limit])
     known = {(alarm.kind, alarm.subject, alarm.at) for alarm in stand}
     over = [
-        Alarm(
-            kind=raised.alert.kind,
-            subject=raised.alert.subject,
-            severity=raised.alert.severity.value,
-            raised=False,
-            at=raised.alert.ts,
-            cleared_at=raised.cleared,
-            evidence=raised.alert.evidence,
-            remedy=raised.alert.remedy,
-        )
+        _alarm(raised.alert, raised.cleared, over=True)
         for raised in installation.archive_glance.get().alarms
         if (raised.alert.kind, raised.alert.subject, raised.alert.ts) not in known
     ]
@@ -144,6 +125,19 @@ def configuration(installation: Installation) -> Configuration:
     return Configuration(file=str(configured.file), text=configured.text)
 
 
+def _alarm(alert: Alert, cleared: datetime | None = None, *, over: bool = False) -> Alarm:
+    return Alarm(
+        kind=alert.kind,
+        subject=alert.subject,
+        severity=alert.severity.value,
+        raised=not over,
+        at=alert.ts,
+        cleared_at=cleared,
+        evidence=alert.evidence,
+        remedy=alert.remedy,
+    )
+
+
 def _finding(found: Finding) -> FindingShown:
     return FindingShown(severity=found.severity.value, subject=found.subject, what=found.what, remedy=found.remedy)
 
@@ -155,21 +149,6 @@ def _flow(running: Sequence[ProcessStatus]) -> FlowShown:
         processes=[
             ProcessShown(process=process.process, pid=process.pid, host=process.host, written=process.written) for process in running
         ],
-    )
-
-
-def _window(archived: ArchivedReport) -> Window:
-    report = archived.report
-    return Window(
-        start=report.start,
-        end=report.end,
-        cycles=report.cycles,
-        ok=report.ok,
-        partial=report.partial,
-        failed=report.failed,
-        cycles_published=report.cycles_published,
-        published=report.published,
-        rejected=report.rejected,
     )
 
 

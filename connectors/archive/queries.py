@@ -103,10 +103,6 @@ LATEST_REPORTS = (
     ' FROM each_meter JOIN reports ON meter = m AND start = (SELECT max(start) FROM reports WHERE meter = m) ORDER BY meter, "end"'
 )
 NEWEST_REPORTS = f"SELECT {_REPORT_COLUMNS} FROM reports WHERE meter = ? ORDER BY start DESC LIMIT ?"
-LATEST_CYCLE_OF_EACH = (
-    f"WITH RECURSIVE {_each_meter('cycles')} SELECT meter, started, due, duration, outcome"
-    " FROM each_meter JOIN cycles ON meter = m AND started = (SELECT max(started) FROM cycles WHERE meter = m) ORDER BY meter"
-)
 GAP_TOTALS = (
     "SELECT meter, sum(CASE state WHEN 'open' THEN intervals ELSE 0 END), sum(CASE state WHEN 'lost' THEN intervals ELSE 0 END)"
     " FROM gaps GROUP BY meter"

@@ -125,7 +125,7 @@ class ArchiveSurvey(ArchiveReader):
 
     def latest_cycle_of_each(self) -> dict[str, LatestCycle]:
         """The newest cycle of every meter."""
-        return {row[0]: LatestCycle._make(row) for row in self._database.execute(queries.LATEST_CYCLE_OF_EACH).fetchall()}
+        return {row[0]: LatestCycle._make(row[:5]) for row in self._database.execute(queries.LATEST_CYCLES).fetchall()}
 
     def gap_totals(self) -> dict[str, tuple[int, int]]:
         """Open and lost intervals of every meter that has gaps."""
