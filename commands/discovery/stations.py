@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from commands.discovery.entry import public_meter
+from connectors.dlms.access import Watched
 from connectors.dlms.cosem import CosemError, render
 from connectors.dlms.events import Attribute
 from connectors.dlms.hdlc.frame import ALL_STATIONS, Address, Frame, FrameType
@@ -102,19 +103,11 @@ class HeldLink:
         """The link is its owner's."""
 
 
-class _Kept:
+class _Kept(Watched):
+    """The link for one conversation: its end is not the link's."""
+
     def __init__(self, link: Link) -> None:
-        self._link = link
-
-    @property
-    def closed(self) -> bool:
-        return self._link.closed
-
-    async def write(self, data: bytes) -> None:
-        await self._link.write(data)
-
-    async def read(self, within: float | None = None) -> bytes:
-        return await self._link.read(within)
+        super().__init__(link, lambda: None)
 
     async def close(self) -> None:
         """Left open."""

@@ -292,7 +292,7 @@ class MeterPoll:
                 self._suspect(attempt)
             raise
         finally:
-            self._learn_scalers(unknown, attempt)
+            self._scalers.update(attempt.scalers(unknown))
 
     async def _associate(self, attempt: Attempt) -> None:
         await self._session.associate()
@@ -311,9 +311,6 @@ class MeterPoll:
             self._suspects[unanswered[0]].failed(time.monotonic())
         elif unanswered and attempt.results:
             self._suspects[unanswered[0]] = Backoff(self._meter.backoff_min, self._meter.backoff_max)
-
-    def _learn_scalers(self, asked: Sequence[Attribute], attempt: Attempt) -> None:
-        self._scalers.update(attempt.scalers(asked))
 
     async def _get(self, attributes: Sequence[Attribute], attempt: Attempt) -> None:
         """Ask for those of `attributes` that have no answer yet, in lists where the meter takes them, suspects last."""
