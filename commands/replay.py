@@ -68,6 +68,21 @@ class Change:
     example: str
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What became of a stored span then, and what becomes of it now; `news` are alerts that are raised or cleared now only."""
+
+    loaded: Loaded
+    begin: datetime
+    until: datetime
+    span: Stored
+    then: Counter[Fate]
+    now: Counter[Fate]
+    changed: Sequence[Change]
+    news: Sequence[Alert]
+    emitted: Mapping[str, int]
+
+
 def replay(
     file: Annotated[Path | None, typer.Argument(help="The file, edited or not; PIPELINE or pipeline.yaml where left out.")] = None,
     start: Annotated[str, typer.Option("--from", help="Begin of the span: 2026-11-24T08:00 (UTC unless it says), or -2h.")] = "-1h",
@@ -124,10 +139,11 @@ def replay(
     then, now, why = fates(span, result)
     changed = changes(span.readings, then, now, why)
     news = _new_alerts(result.alerts, alerts, standing(before), set(wanted))
+    comparison = Comparison(loaded, begin, until, span, Counter(then.values()), Counter(now.values()), changed, news, result.emitted)
     if as_json:
-        typer.echo(json.dumps(_plain(loaded, begin, until, span, then, now, changed, news, result)))
+        typer.echo(json.dumps(_plain(comparison)))
     else:
-        _show(loaded, begin, until, span, then, now, changed, news)
+        _show(comparison)
     raise typer.Exit(EXIT_DIFFERENT if changed or news else 0)
 
 
@@ -220,28 +236,18 @@ def _value(reading: Reading) -> str:
     return f"{reading.value} {reading.unit or ''}".strip()
 
 
-def _show(
-    loaded: Loaded,
-    begin: datetime,
-    until: datetime,
-    span: Stored,
-    then: Mapping[Identity, Fate],
-    now: Mapping[Identity, Fate],
-    changed: Sequence[Change],
-    news: Sequence[Alert],
-) -> None:
+def _show(comparison: Comparison) -> None:
     out = Console(highlight=False)
+    span, changed, news = comparison.span, comparison.changed, comparison.news
     meters = len({reading.meter for reading in span.readings})
-    out.print(
-        Text(f"{loaded.file}: {len(span.readings)} readings of {meters} meters, {begin:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC")
-    )
+    times = f"{comparison.begin:%Y-%m-%d %H:%M} to {comparison.until:%Y-%m-%d %H:%M} UTC"
+    out.print(Text(f"{comparison.loaded.file}: {len(span.readings)} readings of {meters} meters, {times}"))
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("", "then", "now"):
         table.add_column(heading, justify="left" if not heading else "right")
-    before, after = Counter(then.values()), Counter(now.values())
     for fate in Fate:
-        if before[fate] or after[fate]:
-            table.add_row(fate.value, str(before[fate]), str(after[fate]))
+        if comparison.then[fate] or comparison.now[fate]:
+            table.add_row(fate.value, str(comparison.then[fate]), str(comparison.now[fate]))
     out.print(table)
     if changed:
         out.print()
@@ -275,25 +281,14 @@ def _changes_table(changed: Sequence[Change]) -> Table:
     return table
 
 
-def _plain(
-    loaded: Loaded,
-    begin: datetime,
-    until: datetime,
-    span: Stored,
-    then: Mapping[Identity, Fate],
-    now: Mapping[Identity, Fate],
-    changed: Sequence[Change],
-    news: Sequence[Alert],
-    result: Replayed,
-) -> dict[str, Any]:
-    before, after = Counter(then.values()), Counter(now.values())
+def _plain(comparison: Comparison) -> dict[str, Any]:
     return {
-        "file": str(loaded.file),
-        "from": begin.isoformat(),
-        "to": until.isoformat(),
-        "readings": len(span.readings),
-        "then": {fate.value: before[fate] for fate in Fate},
-        "now": {fate.value: after[fate] for fate in Fate},
+        "file": str(comparison.loaded.file),
+        "from": comparison.begin.isoformat(),
+        "to": comparison.until.isoformat(),
+        "readings": len(comparison.span.readings),
+        "then": {fate.value: comparison.then[fate] for fate in Fate},
+        "now": {fate.value: comparison.now[fate] for fate in Fate},
         "changes": [
             {
                 "meter": change.meter,
@@ -305,11 +300,12 @@ def _plain(
                 "first": change.first.isoformat(),
                 "example": change.example,
             }
-            for change in changed
+            for change in comparison.changed
         ],
         "alerts": [
-            {"kind": a.kind, "subject": a.subject, "raised": a.raised, "at": a.ts.isoformat(), "evidence": a.evidence} for a in news
+            {"kind": a.kind, "subject": a.subject, "raised": a.raised, "at": a.ts.isoformat(), "evidence": a.evidence}
+            for a in comparison.news
         ],
-        "emitted": result.emitted,
-        "not_replayed": span.unmapped,
+        "emitted": comparison.emitted,
+        "not_replayed": comparison.span.unmapped,
     }
