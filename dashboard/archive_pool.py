@@ -11,6 +11,7 @@ from pathlib import Path
 from connectors.archive.database import has_wal
 from connectors.archive.survey import ArchiveSurvey
 from connectors.disk import inode_of
+from connectors.patience import gave_up
 from model.errors import StorageError
 
 IDLE = 8
@@ -50,7 +51,7 @@ class ArchivePool:
                 yield lent
             healthy = True
         except sqlite3.OperationalError as error:
-            if "interrupted" in str(error):
+            if gave_up(error):
                 healthy = True
                 remedy = "ask for a shorter span of time, or for one meter"
                 raise TookTooLongError(f"{self._path}: the question was given up after {PATIENCE:g} s", remedy) from error

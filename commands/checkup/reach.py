@@ -11,7 +11,9 @@ from pathlib import Path
 
 from commands.host.holders import holder_of_connection, holder_of_port
 from connectors.dlms.host_names import lookup
+from connectors.dlms.link.serial_port import forbidden_port, missing_port
 from connectors.dlms.link.tcp import reason, remedy
+from model.errors import MeterError
 from model.settings.link_address import LinkAddress, authority
 
 AT_A_TIME = 8
@@ -82,16 +84,17 @@ def _port(address: LinkAddress) -> Reach:
     if not device.exists() and _private_devices():
         return Reach(address.line, None, f"{device}: this process has a /dev of its own (PrivateDevices, a container)")
     if not device.exists():
-        remedy_text = "check the name (ls /dev/serial/by-id) and that the adapter is plugged in"
-        return Reach(address.line, False, f"there is no serial port {device}", remedy_text)
+        return _unusable(address, missing_port(address.device))
     if not os.access(device, os.R_OK | os.W_OK, effective_ids=True):
-        group = _group(device)
-        remedy_text = f"add the user to the group {group} and log in again, or in systemd set SupplementaryGroups={group}"
-        return Reach(address.line, False, f"this user may not open {device}", remedy_text)
+        return _unusable(address, forbidden_port(address.device))
     owner = holder_of_port(address.device)
     if owner is not None:
         return Reach(address.line, None, f"{device} is in use by {owner} and was left alone")
     return Reach(address.line, True, f"{device} is there and may be opened")
+
+
+def _unusable(address: LinkAddress, why: MeterError) -> Reach:
+    return Reach(address.line, False, why.what, why.remedy)
 
 
 def _private_devices() -> bool:
@@ -100,10 +103,3 @@ def _private_devices() -> bool:
         mounts = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8", errors="replace").splitlines()]
         return [fields[2] for fields in mounts if fields[1] == "/dev"][-1:] != ["devtmpfs"]
     return False
-
-
-def _group(device: Path) -> str:
-    try:
-        return device.group()
-    except (OSError, KeyError):
-        return "dialout"

@@ -6,7 +6,6 @@ read transaction stays open long enough to keep the writer's WAL from being chec
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,11 +14,9 @@ from typing import NamedTuple
 
 from connectors.archive import queries
 from connectors.archive.reader import ArchivedReport, ArchiveReader, alert_of, reading_of, report_of
+from connectors.patience import give_up_after
 from model.messages import FLEET, Alert, ErrorKind, ReadError, Rejection
 from model.timestamps import from_ms, to_ms
-
-_STEPS = 20_000
-"""Instructions of SQLite's virtual machine between two looks at the clock; about a millisecond."""
 
 PROBED = 2_000
 """Rows of one series that are looked at to tell whether a profile feeds it."""
@@ -103,16 +100,12 @@ class ArchiveSurvey(ArchiveReader):
 
     @contextmanager
     def give_up_after(self, seconds: float) -> Iterator[None]:
-        """Queries inside that take longer in all are interrupted.
+        """Questions inside that take longer in all are given up, see `patience`.
 
-        :raises sqlite3.OperationalError: "interrupted".
+        :raises sqlite3.OperationalError: when they are.
         """
-        end = time.monotonic() + seconds
-        self._database.set_progress_handler(lambda: int(time.monotonic() > end), _STEPS)
-        try:
+        with give_up_after(self._database, seconds):
             yield
-        finally:
-            self._database.set_progress_handler(None, 0)
 
     def latest_reports(self) -> dict[str, LatestReport]:
         """The newest report of every meter that has one, without the fleet's."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
-import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from connectors.patience import gave_up, give_up_after
 from connectors.thingsboard.outbox_schema import open_reader, storage_errors
 from connectors.thingsboard.trouble import ALERT_KIND
 from model.messages import Alert, Origin, Severity
@@ -42,9 +43,6 @@ class OutboxState:
     last_refusal: str = ""
     exact: bool = True
 
-
-_STEPS = 20_000
-"""Instructions of SQLite's virtual machine between two looks at the clock."""
 
 _FIRST = 1_000
 """Records that tell how old the oldest is, where there are too many to look at all of them: most wait in the order they came."""
@@ -105,16 +103,12 @@ def look_into(path: Path, patience: float | None = None) -> OutboxState:
 
 def _waiting(database: sqlite3.Connection, patience: float | None) -> tuple[int, int | None, bool]:
     """How many records wait, when the oldest was read, and whether both are exact."""
-    if patience is not None:
-        end = time.monotonic() + patience
-        database.set_progress_handler(lambda: int(time.monotonic() > end), _STEPS)
     try:
-        return (*database.execute("SELECT count(*), min(read_at) FROM records").fetchone(), True)
+        with give_up_after(database, math.inf if patience is None else patience):
+            return (*database.execute("SELECT count(*), min(read_at) FROM records").fetchone(), True)
     except sqlite3.OperationalError as error:
-        if "interrupted" not in str(error):
+        if not gave_up(error):
             raise
-    finally:
-        database.set_progress_handler(None, 0)
     (bound,) = database.execute("SELECT max(id) - min(id) + 1 FROM records").fetchone()
     (oldest,) = database.execute("SELECT min(read_at) FROM (SELECT read_at FROM records ORDER BY id LIMIT ?)", (_FIRST,)).fetchone()
     return bound or 0, oldest, False
@@ -126,12 +120,11 @@ def profile_records(path: Path, meter: str, patience: float) -> int | None:
     :raises StorageError: when the file cannot be read.
     """
     with storage_errors(path), closing(open_reader(path)) as database:
-        end = time.monotonic() + patience
-        database.set_progress_handler(lambda: int(time.monotonic() > end), _STEPS)
         try:
-            (count,) = database.execute("SELECT count(*) FROM records WHERE meter = ? AND origin = 'profile'", (meter,)).fetchone()
+            with give_up_after(database, patience):
+                (count,) = database.execute("SELECT count(*) FROM records WHERE meter = ? AND origin = 'profile'", (meter,)).fetchone()
         except sqlite3.OperationalError as error:
-            if "interrupted" not in str(error):
+            if not gave_up(error):
                 raise
             return None
     return int(count)

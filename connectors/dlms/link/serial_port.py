@@ -189,15 +189,27 @@ def _refusal(device: str, parameters: SerialParameters, error: Exception) -> Met
             "a serial port has one owner: stop the other program, and write the same connect for all meters of this port",
         )
     if number == errno.ENOENT:
-        what, remedy = f"there is no serial port {device}", "check the name (ls /dev/serial/by-id) and that the adapter is plugged in"
-    elif number in (errno.EACCES, errno.EPERM):
-        what = f"this user may not open {device}"
-        remedy = f"add the user to the group {_group(device)} and log in again, or in systemd set SupplementaryGroups={_group(device)}"
-    elif number in (errno.ENOTTY, errno.EINVAL) or isinstance(error, ValueError):
+        return missing_port(device)
+    if number in (errno.EACCES, errno.EPERM):
+        return forbidden_port(device)
+    if number in (errno.ENOTTY, errno.EINVAL) or isinstance(error, ValueError):
         what, remedy = f"{device} cannot be set to {parameters}: {error}", "check that it is a serial port, and what its driver supports"
     else:
         what, remedy = f"cannot open {device}: {error}", "check the adapter and its driver (dmesg)"
     return MeterError(ErrorKind.CONNECT, what, remedy)
+
+
+def missing_port(device: str) -> MeterError:
+    """Why a serial port that is not there cannot be opened."""
+    remedy = "check the name (ls /dev/serial/by-id) and that the adapter is plugged in"
+    return MeterError(ErrorKind.CONNECT, f"there is no serial port {device}", remedy)
+
+
+def forbidden_port(device: str) -> MeterError:
+    """Why a serial port that this user has no right to cannot be opened."""
+    group = _group(device)
+    remedy = f"add the user to the group {group} and log in again, or in systemd set SupplementaryGroups={group}"
+    return MeterError(ErrorKind.CONNECT, f"this user may not open {device}", remedy)
 
 
 def _number(error: BaseException | None) -> int | None:
