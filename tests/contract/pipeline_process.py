@@ -60,6 +60,14 @@ def pipeline(url: str, meters: Sequence[dict[str, Any]], interval: float, **thin
     }
 
 
+def write_configuration(folder: Path, configuration: dict[str, Any]) -> Path:
+    """pipeline.yaml in `folder`; one that says the same already is left as it is: a flow that starts just now must not find it empty."""
+    file, text = folder / "pipeline.yaml", yaml.safe_dump(configuration, sort_keys=False)
+    if not file.exists() or file.read_text() != text:
+        file.write_text(text)
+    return file
+
+
 class PipelineProcess:
     """`python -m bytewax.run flows.main` in `folder`, once or as a cluster of `processes`.
 
@@ -70,7 +78,7 @@ class PipelineProcess:
         self.folder = folder
         self.archive = folder / "state" / FILE_NAME
         self.log = folder / "log"
-        (folder / "pipeline.yaml").write_text(yaml.safe_dump(configuration, sort_keys=False))
+        write_configuration(folder, configuration)
         self._arguments = arguments
         self._count = processes
         self.processes: list[subprocess.Popen[bytes]] = []

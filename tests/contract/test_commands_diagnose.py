@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from commands.__main__ import app
@@ -29,7 +28,7 @@ from simulator.thingsboard.accounts import Account
 from simulator.thingsboard.background import BackgroundStandIn
 from tests.contract.certificates import Authority
 from tests.contract.mosquitto import wait_for
-from tests.contract.pipeline_process import FIVE, NODES, TOKEN, PipelineProcess, pipeline
+from tests.contract.pipeline_process import FIVE, NODES, TOKEN, PipelineProcess, pipeline, write_configuration
 from tests.contract.thingsboard_session import reading
 from tests.ports import free_port
 
@@ -51,8 +50,7 @@ class Site:
         return self.configuration["meters"][0]
 
     def diagnose(self, *arguments: str, **environment: str) -> Any:
-        file = self.folder / "pipeline.yaml"
-        file.write_text(yaml.safe_dump(self.configuration, sort_keys=False))
+        file = write_configuration(self.folder, self.configuration)
         return CliRunner().invoke(app, ["diagnose", str(file), *arguments], env={"TB_TOKEN": TOKEN, "TB_DIAGNOSE_TOKEN": "", **environment})
 
     def links(self, *arguments: str) -> tuple[int, dict[tuple[str, str], dict[str, Any]], dict[str, Any] | None]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from typer.testing import CliRunner
 
 from commands.__main__ import app
@@ -22,7 +21,7 @@ from simulator.meter.sim_url import parse_sim_url
 from simulator.thingsboard.accounts import Account
 from simulator.thingsboard.background import BackgroundStandIn
 from tests.contract.mosquitto import wait_for
-from tests.contract.pipeline_process import TOKEN, PipelineProcess, pipeline
+from tests.contract.pipeline_process import TOKEN, PipelineProcess, pipeline, write_configuration
 
 DEADLINE = 150.0
 """Seconds until a running pipeline must be healthy, or a fault of it be named."""
@@ -125,10 +124,7 @@ class Ground:
 
     def write(self) -> Path:
         """pipeline.yaml, unless the fault has one of its own."""
-        path = self.folder / "pipeline.yaml"
-        if self.file is None:
-            path.write_text(yaml.safe_dump(self.configuration, sort_keys=False))
-        return self.file or path
+        return self.file or write_configuration(self.folder, self.configuration)
 
     def invoke(self, command: str, *arguments: str) -> dict[str, Any]:
         """What the command answers with --json."""
