@@ -25,6 +25,7 @@ from typing import Annotated, Any
 
 import typer
 import yaml
+from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 from rich.table import Table
 
@@ -34,6 +35,7 @@ from connectors.archive.survey import ArchiveSurvey
 from model.errors import StorageError
 from model.messages import FLEET
 from model.timestamps import from_ms, to_ms, utc_now
+from tests.browser.browser import CHROMIUM, WITHOUT, is_installed
 
 ROOT = Path(__file__).parents[1]
 WARM = 15
@@ -41,6 +43,15 @@ WARM = 15
 
 WINDOW_MS = 60_000
 KEYS = tuple(f"key_{number}" for number in range(10))
+VIEWS = {
+    "#/flow": "main .node",
+    "#/meters": "main tbody tr:nth-of-type(50)",
+    "#/meters/m-00000": "main canvas",
+    "#/alarms": "main ul.alarms li",
+    "#/session": "main h1",
+}
+"""Views of the page, and what each is for."""
+
 FIRST_VIEW = ("/overview", "/flow", "/meters?limit=50")
 OTHERS = (
     "/health",
@@ -77,6 +88,7 @@ def main(
         size = (directory / "state" / FILE_NAME).stat().st_size
         console.print(f"{meters} meters, {readings} readings: {size / 1e9:.2f} GB in {time.perf_counter() - begun:.0f} s")
         write_pipeline(directory, meters)
+        console.print(time_page(directory))
         console.print(time_endpoints(directory))
     if rounds:
         with tempfile.TemporaryDirectory(prefix="bench-dashboard-") as folder:
@@ -192,6 +204,31 @@ def time_endpoints(directory: Path) -> Table:
         name = f"[bold]{path}[/bold]" if path in FIRST_VIEW else path
         table.add_row(name, f"{cold:.0f}", f"{statistics.median(warm):.1f}", f"{max(warm):.1f}", f"{size / 1000:.1f}")
     return table
+
+
+def time_page(directory: Path) -> Table:
+    """Each view in Chromium, opened by its address as if for the first time, until it shows what it is for."""
+    table = Table("view", "of a server just started, ms", "median ms", "slowest ms", title="until a view shows its contents, in Chromium")
+    if not is_installed():
+        table.add_row(WITHOUT)
+        return table
+    with sync_playwright() as playwright, closing(playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])) as browser:
+        for view, contents in VIEWS.items():
+            with dashboard(directory) as port:
+                first, *others = [_show(browser, f"http://127.0.0.1:{port}/{view}", contents) for _ in range(WARM)]
+            table.add_row(view, f"{first:.0f}", f"{statistics.median(others):.0f}", f"{max(others):.0f}")
+    return table
+
+
+def _show(browser: Browser, address: str, contents: str) -> float:
+    """Milliseconds from asking for the page to `contents` in it, by a reader with an empty cache."""
+    with closing(browser.new_context()) as reader:
+        page = reader.new_page()
+        page.goto("about:blank")
+        begun = time.perf_counter()
+        page.goto(address)
+        page.wait_for_selector(contents)
+        return (time.perf_counter() - begun) * 1000
 
 
 def timed(port: int, path: str) -> tuple[float, int]:

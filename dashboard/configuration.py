@@ -137,9 +137,7 @@ class ConfigurationWatch:
 
     def _stamps(self) -> tuple[Any, ...]:
         """What changes when the file, or the file of meters it names, is written."""
-        named = getattr(self, "_current", None)
-        files = [self._file, *([] if named is None else _meters_files(self._file))]
-        return tuple(_stamp(file) for file in files)
+        return tuple(_stamp(file) for file in (self._file, *_meters_files(self._file)))
 
 
 def read_configuration(

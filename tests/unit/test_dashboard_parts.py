@@ -7,6 +7,7 @@ import threading
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from connectors.archive.survey import LatestCycle, LatestReport
 from dashboard.answers import ValueShown
+from dashboard.configuration import ConfigurationWatch, Configured
 from dashboard.fleet import Fleet, MeterGlance, state_of
 from dashboard.json_answer import encode
 from dashboard.meter_views import period_of
@@ -190,3 +192,26 @@ def test_a_period_is_the_step_that_comes_most_often() -> None:
     assert period_of([7200_000, 5400_000, 4500_000, 3600_000]) == 900
     assert period_of([1]) is None and period_of([]) is None
     assert replace(MeterGlance("m", "red", None), state="green").success is None
+
+
+def test_files_that_did_not_change_are_not_read_again_and_a_changed_file_of_meters_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.configuration.LOOK_EVERY", 0.0)
+    rows = "id,connect,framing,template\nfirst,tcp://192.0.2.1:4059,wrapper,one\n"
+    (tmp_path / "meters.csv").write_text(rows)
+    (tmp_path / "pipeline.yaml").write_text("meters_file: meters.csv\ntemplates: {one: {interval: 10s, read: {energy: 1-0:1.8.0}}}\n")
+    reads: list[str] = []
+    watch = ConfigurationWatch(tmp_path / "pipeline.yaml", {}, lambda meter: reads.append(meter.id))
+
+    def settled() -> Configured:
+        watch.current()
+        for thread in threading.enumerate():
+            if thread.name == "configuration":
+                thread.join()
+        return watch.current()
+
+    assert list(settled().meters) == ["first"]
+    assert reads == ["first"]
+    (tmp_path / "meters.csv").write_text(rows + "second,tcp://192.0.2.2:4059,wrapper,one\n")
+    assert list(settled().meters) == ["first", "second"]
