@@ -25,6 +25,9 @@ from model.settings.meter import MeterSettings
 JUNK_LIMIT = 65_536
 """Bytes discarded in one exchange after which a meter counts as babbling and the link is given up."""
 
+AT_A_STRETCH = 8
+"""Pieces of an answer that are taken before the other meters get their turn, where they came without a wait."""
+
 _SECURITY_REMEDY = (
     "check that keys, security_suite, security_policy and server_system_title are the meter's; if they are, someone on the way"
     " changes or repeats messages, or a converter delivers old bytes"
@@ -107,6 +110,7 @@ class Exchange:
         :raises MeterError: as `ask`.
         """
         deadline = _now() + patience
+        turns = 0
         while True:
             data = await link.read(max(0.0, deadline - _now()))
             self.traced(data, sent=False)
@@ -135,7 +139,9 @@ class Exchange:
                     f"{self._discarded} bytes arrived that are no answer to anything",
                     "check baud rate and parity of the converter, and that framing fits the meter",
                 )
-            await asyncio.sleep(0)  # a flood of bytes must not keep the loop from the other meters
+            turns += 1
+            if turns % AT_A_STRETCH == 0:
+                await asyncio.sleep(0)  # a flood of bytes must not keep the loop from the other meters
 
     def _violated(self, event: Violated) -> None:
         """Count it; it ends the association unless it stands.

@@ -84,6 +84,15 @@ def test_get_requests(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_part_of_an_attribute_is_asked_for_behind_what_asks_for_all_of_it() -> None:
+    builder = RequestBuilder(None, 1024)
+    for selection in (b"\x01\x02", b"\x02" * 200):
+        part = Attribute(7, bytes([1, 0, 99, 1, 0, 255]), 2, selection=selection)
+        assert builder.get([part], 5).hex() == "c001c5" + "00070100630100ff02" + "01" + selection.hex()
+        both = builder.get([ENERGY, part], 5).hex()
+        assert both == "c003c5" + "02" + "00030100010800ff0200" + "00070100630100ff02" + "01" + selection.hex()
+
+
 def test_long_lists_are_one_request() -> None:
     """gurux itself would cut a list after ten attributes."""
     builder = RequestBuilder(None, 1024)

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.dlms.cosem import CosemError
+from connectors.dlms.events import CosemData
+from connectors.dlms.profile.row_times import _plain_times, _read, _sensible
 from connectors.dlms.profile.rows import Buffer, arrange, decode_pieces
 from model.settings.profile import ProfileSettings
 from tests.unit.profile_buffers import CLOCK, ENERGY, QUARTER, array, compact_array, date_time, shape, utc
@@ -182,3 +184,26 @@ def test_pieces_are_small_and_together_everything() -> None:
     assert [len(piece) for piece in pieces] == [100] * 12 + [34]
     assert len(read(array(rows)).rows) == 1234
     assert (CLOCK.is_clock, ENERGY.is_clock) == (True, False)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    days=st.lists(st.binary(min_size=12, max_size=12) | st.just(date_time(AUTUMN, "Europe/Madrid", "normal")), min_size=1, max_size=3),
+    times=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 26), st.integers(0, 62), st.sampled_from([0, 59, 60, 255])), max_size=8),
+    deviation=st.sampled_from(["normal", "inverted", "ignore"]),
+    zone=st.sampled_from([None, "Europe/Madrid"]),
+)
+def test_days_worked_out_once_give_the_times_that_each_stamp_gives_by_itself(
+    days: list[bytes], times: list[tuple[int, int, int, int]], deviation: str, zone: str | None
+) -> None:
+    described = {"obis": "1-0:99.1.0", "deviation": deviation, **({} if zone is None else {"time_zone": zone})}
+    if deviation == "ignore" and zone is None:
+        return
+    profile = ProfileSettings.model_validate(described)
+    stamps: list[CosemData] = []
+    for day, hour, minute, second in times:
+        raw = days[day % len(days)]
+        stamps.append(raw[:5] + bytes((hour, minute, second)) + raw[8:])
+    together = _plain_times(stamps, profile)
+    if together is not None:
+        assert together == [_sensible(_read(stamp, profile)) for stamp in stamps]  # type: ignore[arg-type]

@@ -68,8 +68,11 @@ class RequestBuilder:
     def get(self, attributes: Sequence[Attribute], invoke_id: int) -> bytes:
         """GET-request-normal for one attribute, GET-request-with-list for several (at most 255)."""
         asked = tuple(attributes)
-        # What asks for a part of an attribute asks for another part next time.
-        request = _get_request(asked) if any(attribute.selection for attribute in asked) else _known_get_request(asked)
+        if len(asked) == 1 and asked[0].selection:
+            # What asks for a part of an attribute asks for another part next time; it stands at the end.
+            request = _known_get_request((asked[0]._replace(selection=b""),))[:-1] + _selected(asked[0])
+        else:
+            request = _known_get_request(asked)
         return request[:_INVOKE_ID] + bytes((CONFIRMED_HIGH | invoke_id,)) + request[_INVOKE_ID + 1 :]
 
     def next_block(self, number: int, invoke_id: int) -> bytes:
@@ -114,8 +117,11 @@ _known_get_request = lru_cache(maxsize=4096)(_get_request)
 
 def _descriptor(attribute: Attribute) -> bytes:
     """Attribute descriptor, then whether selective access follows, and which."""
-    access = b"\x01" + attribute.selection if attribute.selection else b"\x00"
-    return attribute.class_id.to_bytes(2, "big") + attribute.logical_name + bytes([attribute.index]) + access
+    return attribute.class_id.to_bytes(2, "big") + attribute.logical_name + bytes([attribute.index]) + _selected(attribute)
+
+
+def _selected(attribute: Attribute) -> bytes:
+    return b"\x01" + attribute.selection if attribute.selection else b"\x00"
 
 
 def list_capacity(max_pdu_size: int) -> int:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import structlog
@@ -324,7 +325,9 @@ class ProfileReader:
         """Without what was handed over before, as far as that is remembered: beyond the bookmark, and in an event log around it."""
         last = self._ledger.last
         edge = None if last is None else last.replace(microsecond=0) if self._is_log else None
-        return [row for row in rows if self._handed.get(row.at) != row and (edge is None or row.at >= edge)]
+        first = 0 if edge is None else bisect_left(rows, edge, key=_captured)
+        known = bisect_right(rows, max(self._handed, default=_NEVER), key=_captured)
+        return [row for row in rows[first:known] if self._handed.get(row.at) != row] + list(rows[max(first, known) :])
 
     def _remember(self, rows: Sequence[Row]) -> None:
         last = self._ledger.last
@@ -336,7 +339,7 @@ class ProfileReader:
 
     def _cycles(self, rows: Sequence[Row], now: datetime) -> list[Cycle]:
         assert self._shape is not None and self._naming is not None
-        return list(interval_cycles(self._meter.id, rows, self._shape, self._naming, self._settings, now, self._errors))
+        return interval_cycles(self._meter.id, rows, self._shape, self._naming, self._settings, now, self._errors)
 
     def _progress(self, cycles: Sequence[Cycle], lost: Sequence[LostGap], now: datetime) -> Progress | None:
         gaps = self._gaps.changes(lost, now, self._caught_up)
@@ -377,5 +380,10 @@ class ProfileReader:
         self._chunk = min(self._settings.chunk, max(least, seconds))
 
 
+def _captured(row: Row) -> datetime:
+    return row.at
+
+
+_NEVER = datetime(1, 1, 1, tzinfo=timezone.utc)
 _SCALER_REMEDY = "allow the client to read the scaler of this object; without it the column's numbers mean nothing"
 _REFUSED_REMEDY = "check the profile's OBIS code, and that this client may read it and its attributes 2 to 8"

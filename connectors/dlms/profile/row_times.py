@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from connectors.dlms.cosem import CosemError
@@ -20,7 +21,7 @@ from model.settings.profile import ProfileSettings
 
 _DAYLIGHT_SAVING = 0x80
 _STATUS_NOT_SPECIFIED = 0xFF
-_HOUR = timedelta(hours=1)
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _EARLIEST, _LATEST = datetime(1990, 1, 1, tzinfo=timezone.utc), datetime(2130, 1, 1, tzinfo=timezone.utc)
 """A clock outside of these was never set; its rows belong to no interval."""
 
@@ -46,6 +47,9 @@ def row_times(
     :arg before: the newest row known to be older than all of these; helps in the hour that comes twice.
     """
     step = -period if newest_first else period
+    plain = _plain_times(stamps, settings)
+    if plain is not None:
+        return plain
     read = [_read(stamp, settings) for stamp in stamps]
     ordered = list(range(len(read)))
     if newest_first:
@@ -88,6 +92,39 @@ def _sensible(time: RowTime) -> RowTime:
     if isinstance(time, datetime) and not _EARLIEST <= time <= _LATEST:
         return CosemError(f"the row's time {time.isoformat()} is that of a clock that was never set")
     return time
+
+
+def _plain_times(stamps: Sequence[CosemData], settings: ProfileSettings) -> list[RowTime] | None:
+    """The times where all stamps are date-times that say all of it themselves, as in most buffers; None elsewhere.
+
+    Those of one day differ in the time of day only: the day is worked out once.
+    """
+    days: dict[bytes, datetime | None] = {}
+    times: list[RowTime] = []
+    for stamp in stamps:
+        if type(stamp) is not bytes or len(stamp) != 12:
+            return None
+        rest = stamp[:5] + stamp[8:]
+        if rest not in days:
+            days[rest] = _midnight(stamp, settings)
+        midnight, since = days[rest], _time_of_day(stamp[5:8])
+        if midnight is None or since is None:
+            return None
+        times.append(midnight + since)
+    return times
+
+
+@lru_cache(maxsize=4096)
+def _time_of_day(raw: bytes) -> timedelta | None:
+    """Hour, minute and second since midnight; None where one of them is none."""
+    hour, minute, second = raw
+    return timedelta(0, hour * 3600 + minute * 60 + second) if hour < 24 and minute < 60 and second < 60 else None
+
+
+def _midnight(stamp: bytes, settings: ProfileSettings) -> datetime | None:
+    """The beginning of the day of a date-time, UTC; None where the other times of that day do not follow from it."""
+    begin = _read(stamp[:5] + b"\0\0\0" + stamp[8:], settings)
+    return begin if isinstance(begin, datetime) and _EARLIEST <= begin < _LATEST - _DAY else None
 
 
 def _read(stamp: CosemData, settings: ProfileSettings) -> datetime | _Wall | CosemError | None:

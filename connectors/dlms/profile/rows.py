@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 from connectors.dlms.axdr import Reader
-from connectors.dlms.cosem import CosemError, elements
+from connectors.dlms.cosem import elements
 from connectors.dlms.events import CosemData
 from connectors.dlms.profile.capture import Shape
 from connectors.dlms.profile.row_times import row_times
 from connectors.dlms.profile.uniform_rows import uniform_rows
 from model.settings.profile import ProfileSettings
+from model.slots import stored_by_slot
 
 PIECE = 100
 """Rows decoded at a stretch."""
@@ -23,6 +25,7 @@ PIECE = 100
 _APART = timedelta(milliseconds=1)
 
 
+@stored_by_slot
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row: when it was captured, UTC, and what was captured, one value per column of the profile; None for no value."""
@@ -75,19 +78,14 @@ def arrange(raw: Sequence[CosemData], shape: Shape, settings: ProfileSettings, b
     :raises CosemError: when the profile captures no clock.
     """
     clock, width = shape.clock, len(shape.columns)
-    whole = [row for row in raw if isinstance(row, list) and len(row) == width]
+    whole = [row for row in raw if type(row) is list and len(row) == width]
     faults = [f"{len(raw) - len(whole)} rows do not have the {width} columns that are captured"] if len(whole) < len(raw) else []
     stamps = [row[clock] for row in whole]
     times = row_times(stamps, settings, shape.period, shape.newest_first, before)
     repeats = settings.nulls == "repeat" or (settings.nulls == "auto" and any(stamp is None for stamp in stamps))
-    filled = _repeated(whole, clock) if repeats else [tuple(row) for row in whole]
-    rows: list[Row] = []
-    unknown: list[CosemError] = []
-    for time, values in zip(times, filled, strict=True):
-        if isinstance(time, datetime):
-            rows.append(Row(time, values))
-        else:
-            unknown.append(time)
+    filled = _repeated(whole, clock) if repeats else list(map(tuple, whole))
+    rows = [Row(time, values) for time, values in zip(times, filled, strict=True) if isinstance(time, datetime)]
+    unknown = [time for time in times if not isinstance(time, datetime)] if len(rows) < len(times) else []
     if unknown:
         faults.append(f"{len(unknown)} rows left out, the first because: {unknown[0]}")
     if shape.newest_first:
@@ -105,7 +103,9 @@ def _repeated(rows: Sequence[list[CosemData]], clock: int) -> list[tuple[CosemDa
     return filled
 
 
-def _in_order(rows: Sequence[Row], is_log: bool) -> list[Row]:
+def _in_order(rows: Sequence[Row], is_log: bool) -> Sequence[Row]:
+    if all(earlier.at < later.at for earlier, later in pairwise(rows)):
+        return rows
     if not is_log:
         return [row for _, row in sorted({row.at: row for row in rows}.items())]
     taken: dict[datetime, Row] = {}
