@@ -10,13 +10,11 @@ from typing import Annotated
 import structlog
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from bench import counting, curves, delivering, documented, end_to_end, flow, line, outage, reading
 from bench.broker import PROGRAM
-from bench.measure import Row, spread
-
-HEAD = ["what", "ours per s", "rival", "rival per s", "speed ratio", "CPU per unit, µs", "rival's", "CPU ratio"]
+from bench.measure import Row
+from bench.tables import HEAD, columns, table
 
 
 def main(
@@ -30,15 +28,12 @@ def main(
 ) -> None:
     """Measure this project against its rivals, side by side on this machine, as ratios with their spread."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
-    lines = [_columns(row) for row in _rows(rounds, backlog, gateway_client)]
+    lines = [columns(row) for row in _rows(rounds, backlog, gateway_client)]
     whole = [] if PROGRAM is None else end_to_end.whole()
     occupancy = line.measure(line_seconds).explained()
-    table = Table(*HEAD, title="median (range) of pairs of runs")
-    for columns in lines:
-        table.add_row(*columns)
     console = Console(width=200)
     console.print("\n".join((*whole, "", *occupancy, "")), highlight=False)
-    console.print(table)
+    console.print(table(lines))
     if write_tables:
         documented.put("rivals", [documented.circumstances(), "", *documented.table(HEAD, lines)])
         documented.put("end to end", ["", *(f"    {text}" for text in (*whole, "", *occupancy)), ""])
@@ -58,20 +53,6 @@ def _rows(rounds: int, backlog: int, gateway_client: bool) -> Iterator[Row]:
     with ExitStack() as stack:
         python = stack.enter_context(delivering.gateway_library()) if gateway_client else None
         yield from delivering.rows(rounds, backlog, python)
-
-
-def _columns(row: Row) -> list[str]:
-    (speed, rival_speed), (cpu, rival_cpu) = row.per_second, row.cpu_microseconds
-    return [
-        row.name,
-        f"{speed:,.0f} {row.unit}",
-        row.rival_name,
-        f"{rival_speed:,.0f}",
-        spread(row.speed_ratios()),
-        f"{cpu:,.1f}",
-        f"{rival_cpu:,.1f}",
-        spread(row.cpu_ratios()),
-    ]
 
 
 if __name__ == "__main__":

@@ -76,11 +76,12 @@ class OurReader:
         return self._loop.run_until_complete(self._read())
 
     async def _read(self) -> int:
-        read = 0
+        read, why = 0, ""
         for _ in range(self._cycles):
             cycles = await asyncio.gather(*(poll.cycle(datetime.now(timezone.utc)) for poll in self._polls))
             read += sum(len(cycle.values) for cycle in cycles)
-        assert read == self._cycles * len(self._polls) * COUNT, "a meter was not read"
+            why = why or next((f"{cycle.meter}: {cycle.errors[0].detail}" for cycle in cycles if cycle.errors), "")
+        assert read == self._cycles * len(self._polls) * COUNT, f"a meter was not read: {why}"
         return read
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ import importlib
 import io
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import Any
 
 from gurux_dlms import GXDLMSClient, GXReplyData
@@ -50,7 +50,7 @@ class StockMeter:
         interface = InterfaceType.WRAPPER if framing == "wrapper" else InterfaceType.HDLC
         self._client = _ciphered(interface) if ciphered else GXDLMSClient(True, 16, 1, Authentication.NONE, None, interface)
         self._client.hdlcSettings.maxInfoTX = self._client.hdlcSettings.maxInfoRX = INFORMATION_SIZE
-        with redirect_stdout(io.StringIO()):  # the library prints how it ciphers
+        with redirect_stdout(io.StringIO()) if ciphered else nullcontext():  # the library prints how it ciphers
             self._associate()
         self._registers = [GXDLMSRegister(f"1.0.{register}.255") for register in registers]
 
