@@ -74,7 +74,7 @@ class HeldLink:
 
     crowded = False
 
-    async def begin(self, patience: float, failing: bool) -> None:
+    async def begin(self, patience: float, failing: bool, urgent: bool = True) -> None:
         """At once."""
 
     def end(self, answered: bool) -> None:

@@ -22,11 +22,12 @@ class Access(Protocol):
         """Whether others wait for what this meter holds open between its cycles."""
         ...
 
-    async def begin(self, patience: float, failing: bool) -> None:
+    async def begin(self, patience: float, failing: bool, urgent: bool = True) -> None:
         """Wait for the meter's turn; `end` must follow.
 
         :arg patience: seconds to wait at most.
         :arg failing: whether the meter did not answer last time.
+        :arg urgent: whether a cycle is due; what is not urgent may have to wait until none is.
         :raises MeterError: when the turn did not come in time, or a stop was requested.
         """
         ...
@@ -84,14 +85,14 @@ class OwnConnection:
         """Whether other meters wait for one of the fleet's connections."""
         return self._gate is not None and self._gate.crowded
 
-    async def begin(self, patience: float, failing: bool) -> None:
+    async def begin(self, patience: float, failing: bool, urgent: bool = True) -> None:
         """Wait until the fleet has a connection to spare, where the meter has none open.
 
         :raises MeterError: when there was none in time, or a stop was requested.
         """
         if self._gate is None or self._admitted:
             return
-        self._waiting = asyncio.ensure_future(self._gate.enter())
+        self._waiting = asyncio.ensure_future(self._gate.enter(urgent))
         if self._stopping:
             self._waiting.cancel()
         try:

@@ -2,6 +2,9 @@
 
 A concentrator's network, a firewall's table and a mobile operator's radio cells all suffer from a thousand connections
 at once; a large open head-end keeps to 1000 open and 30 new ones per second, which are the defaults of `limits`.
+
+Cycles go before load profiles: after a start, and whenever a capture period ends, all profiles of a fleet want a connection at the same
+moment, and no cycle may be late for that.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections import deque
 
 
 class Gate:
-    """Lets connections through, first come first served. Lives on the background loop.
+    """Lets connections through, the urgent ones first, else first come first served. Lives on the background loop.
 
     :arg most: connections open at the same time.
     :arg per_second: new ones per second, evenly spaced.
@@ -22,42 +25,28 @@ class Gate:
         self._spacing = 1.0 / per_second
         self._open = 0
         self._next = 0.0
-        self._queue: deque[asyncio.Future[None]] = deque()
+        self._urgent: deque[asyncio.Future[None]] = deque()
+        self._patient: deque[asyncio.Future[None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def crowded(self) -> bool:
         """Whether somebody waits because all connections are taken."""
-        return any(not waiting.done() for waiting in self._queue)
+        return self._open >= self.most and self._first() is not None
 
     @property
     def open(self) -> int:
         """Connections that are open or about to be opened."""
         return self._open
 
-    async def enter(self) -> None:
-        """Wait for the right to open one connection; `leave` gives it back."""
-        if self._open < self.most and not self.crowded:
-            self._open += 1
-        else:
-            await self._queued()
-        try:
-            await self._paced()
-        except BaseException:
-            self.leave()
-            raise
+    async def enter(self, urgent: bool = True) -> None:
+        """Wait for the right to open one connection; `leave` gives it back.
 
-    def leave(self) -> None:
-        """A connection is closed, or was not opened after all."""
-        while self._queue:
-            waiting = self._queue.popleft()
-            if not waiting.done():
-                waiting.set_result(None)  # the place goes from hand to hand
-                return
-        self._open -= 1
-
-    async def _queued(self) -> None:
+        :arg urgent: before all those that are not.
+        """
         waiting = asyncio.get_running_loop().create_future()
-        self._queue.append(waiting)
+        (self._urgent if urgent else self._patient).append(waiting)
+        self._let_in()
         try:
             await waiting
         except asyncio.CancelledError:
@@ -65,9 +54,34 @@ class Gate:
                 self.leave()
             raise
 
-    async def _paced(self) -> None:
-        now = asyncio.get_running_loop().time()
-        begin = max(now, self._next)
-        self._next = begin + self._spacing
-        if begin > now:
-            await asyncio.sleep(begin - now)
+    def leave(self) -> None:
+        """A connection is closed, or was not opened after all."""
+        self._open -= 1
+        self._let_in()
+
+    def _first(self) -> asyncio.Future[None] | None:
+        """Who is next; those that gave up are forgotten."""
+        for queue in (self._urgent, self._patient):
+            while queue and queue[0].done():
+                queue.popleft()
+            if queue:
+                return queue[0]
+        return None
+
+    def _let_in(self) -> None:
+        """As many as may begin now; a timer calls again when the next one may."""
+        loop = asyncio.get_running_loop()
+        while self._open < self.most and (waiting := self._first()) is not None:
+            now = loop.time()
+            if now < self._next:
+                if self._timer is None:
+                    self._timer = loop.call_at(self._next, self._due)
+                return
+            # From the grid of those before, where it was just missed: timers are late, and the rate is to be kept.
+            self._next = self._spacing + (self._next if now - self._next < self._spacing else now)
+            self._open += 1
+            waiting.set_result(None)
+
+    def _due(self) -> None:
+        self._timer = None
+        self._let_in()

@@ -249,8 +249,8 @@ class LineMember:
         """Who speaks to whom on the line: client, logical and physical address."""
         return self._meter.client_sap, self._meter.server_logical, self._meter.server_physical
 
-    async def begin(self, patience: float, failing: bool) -> None:
-        """Wait for the turn on the line.
+    async def begin(self, patience: float, failing: bool, urgent: bool = True) -> None:
+        """Wait for the turn on the line; they are short, so that nobody needs to go first.
 
         :raises MeterError: when it did not come in time, or a stop was requested.
         """

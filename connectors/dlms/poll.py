@@ -135,12 +135,19 @@ class MeterPoll:
         """The ledgers of the load profiles, by name."""
         return self._profiles.state()
 
-    async def backfill(self) -> Progress | None:
-        """One request for the load profiles, in a turn of its own; what it brought. What goes wrong is logged, never raised."""
+    async def begin_backfill(self, within: float, urgent: bool) -> bool:
+        """Wait for a turn of the load profiles, `within` seconds; whether it came, then `backfill` must follow.
+
+        :arg urgent: as urgent as a cycle, because they have waited for too long.
+        """
         try:
-            await self._access.begin(self._timeout(), failing=self._fault is not None)
+            await self._access.begin(min(within, self._timeout()), failing=self._fault is not None, urgent=urgent)
         except MeterError:
-            return None
+            return False
+        return True
+
+    async def backfill(self) -> Progress | None:
+        """One request for the load profiles, in its turn; what it brought. What goes wrong is logged, never raised."""
         answered = False
         try:
             fault = await self._connected()
@@ -191,7 +198,7 @@ class MeterPoll:
             return None
         finally:
             self._step = None
-        if self._is_to_be_released() and self._profiles.wait() > 0:
+        if self._is_to_be_released():
             await self._session.close()
         return progress
 
@@ -262,7 +269,10 @@ class MeterPoll:
             self._log.warning("meter cannot be read", kind=fault.kind.value, cause=fault.what, remedy=fault.remedy, again_in=round(wait, 1))
 
     def _is_to_be_released(self) -> bool:
-        return self._meter.release_after_cycle or self._interval >= self._meter.inactivity_timeout or self._access.crowded
+        """Whether nothing keeps the association: others want its place, or it would not last until the next cycle and no load profile
+        can be read with it meanwhile."""
+        seldom = self._meter.release_after_cycle or self._interval >= self._meter.inactivity_timeout
+        return self._access.crowded or (seldom and self._profiles.wait() > 0)
 
     def _wait(self, fault: MeterError, now: float) -> float:
         if fault.needs_a_person:

@@ -7,11 +7,13 @@ a long epoch); the meters are read meanwhile, and what was read waits to be take
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from datetime import datetime, timedelta
 from typing import Any
 
+from connectors.dlms.backlog import Backlog
 from connectors.dlms.poll import MeterPoll, failed_cycle
 from connectors.dlms.profile.reader import Progress
 from model.messages import Cycle, ErrorKind, Gap, ReadError
@@ -70,10 +72,12 @@ class ScheduledPoll:
     :arg meter: the meter's id.
     :arg poll: reads one cycle.
     :arg schedule: when.
+    :arg backlog: what waits of the load profiles of all meters.
     """
 
-    def __init__(self, meter: str, poll: MeterPoll, schedule: Schedule) -> None:
+    def __init__(self, meter: str, poll: MeterPoll, schedule: Schedule, backlog: Backlog | None = None) -> None:
         self._meter = meter
+        self._backlog = backlog or Backlog()
         self._poll = poll
         self._schedule = schedule
         self._ready: deque[Cycle | Progress] = deque()
@@ -117,6 +121,7 @@ class ScheduledPoll:
             else:
                 taken += (*item.cycles, *item.gaps)
                 self._taken_count += len(item.cycles)
+                self._backlog.taken(len(item.cycles))
                 self._position[item.profile] = item.state
         return taken
 
@@ -150,18 +155,22 @@ class ScheduledPoll:
         Polls go first; but where a meter is so slow that one is always due, its profiles get a turn now and then.
         """
         spare = self._schedule.next_due - now
-        wait = self._poll.backfill_wait()
+        wait = self._poll.backfill_wait() or (FULL_PAUSE if self._backlog.full else 0.0)
         starved = wait <= 0 and now - self._filled > STARVED
         if spare <= 0 and not starved:
             return False
         if wait > 0:
             await self._pause(min(spare, wait))
             return True
+        if not await self._poll.begin_backfill(math.inf if starved else spare, starved):
+            return True
         self._reading = True
-        progress = await self._poll.backfill()
+        with self._backlog.expected():
+            progress = await self._poll.backfill()
         self._reading = False
         self._filled = time.monotonic()
         if progress is not None:
+            self._backlog.put(len(progress.cycles))
             self._put(progress)
         return True
 

@@ -27,6 +27,7 @@ from pydantic import Field
 
 from connectors.dlms.access import Access, OwnConnection
 from connectors.dlms.background_work import BackgroundWork
+from connectors.dlms.backlog import Backlog
 from connectors.dlms.gate import Gate
 from connectors.dlms.invocation_counters import FILE_NAME as COUNTERS
 from connectors.dlms.invocation_counters import InvocationCounters
@@ -198,7 +199,7 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Item], Snapshot]):
         known = _ledgers(resume_state)
         poll = MeterPoll(meter, plan, interval, session, access, self._backfill(meter, interval, access, known))
         schedule = Schedule(time.monotonic() + spacing * self._rank[for_part], interval)
-        return MeterPartition(for_part, ScheduledPoll(for_part, poll, schedule), self._stop)
+        return MeterPartition(for_part, ScheduledPoll(for_part, poll, schedule, _backlog), self._stop)
 
     def _backfill(self, meter: MeterSettings, interval: float, access: Access, known: dict[str, Any]) -> Backfill:
         """The meter's load profiles; a step should leave time for the polls, and for the other meters of a shared line."""
@@ -234,6 +235,9 @@ def _ledgers(state: Snapshot | None) -> dict[str, Any]:
     version = {"version": state.get("version")}
     return {name: {**ledger, **version} for name, ledger in state.get("profiles", {}).items() if isinstance(ledger, dict)}
 
+
+_backlog = Backlog()
+"""Of all nodes of this process."""
 
 _gates: dict[tuple[int, float], Gate] = {}
 

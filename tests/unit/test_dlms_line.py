@@ -344,6 +344,49 @@ def test_the_gate_lets_no_more_through_than_it_should_and_in_order() -> None:
     asyncio.run(run())
 
 
+def test_at_the_gate_cycles_go_before_load_profiles() -> None:
+    async def run() -> None:
+        gate = Gate(1, 10_000.0)
+        await gate.enter()
+        order: list[str] = []
+
+        async def visitor(name: str, urgent: bool) -> None:
+            await gate.enter(urgent)
+            order.append(name)
+            gate.leave()
+
+        visitors = [
+            asyncio.ensure_future(visitor(name, name.startswith("cycle"))) for name in ("profile 1", "cycle 1", "profile 2", "cycle 2")
+        ]
+        await asyncio.sleep(0)
+        assert gate.crowded
+        gate.leave()
+        await asyncio.gather(*visitors)
+        assert order == ["cycle 1", "cycle 2", "profile 1", "profile 2"]
+        assert (gate.open, gate.crowded) == (0, False)
+
+    asyncio.run(run())
+
+
+def test_a_cycle_that_comes_later_overtakes_profiles_that_wait_for_the_pace() -> None:
+    async def run() -> None:
+        gate = Gate(100, 50.0)
+        await gate.enter()
+        order: list[str] = []
+
+        async def visitor(name: str, urgent: bool) -> None:
+            await gate.enter(urgent)
+            order.append(name)
+
+        profiles = [asyncio.ensure_future(visitor("profile", urgent=False)) for _ in range(3)]
+        await asyncio.sleep(0)
+        await visitor("cycle", urgent=True)
+        await asyncio.gather(*profiles)
+        assert order[0] == "cycle"
+
+    asyncio.run(run())
+
+
 def test_the_gate_spaces_new_connections() -> None:
     async def run() -> float:
         gate = Gate(100, 50.0)

@@ -1,12 +1,23 @@
 from __future__ import annotations
 
+import asyncio
+import math
 import random
+import time
+from datetime import datetime, timezone
+from typing import Any, cast
 
+import pytest
+
+from connectors.dlms.backlog import Backlog
 from connectors.dlms.backoff import REFUSED_JITTER, REFUSED_MIN, Backoff
 from connectors.dlms.events import Attribute
 from connectors.dlms.plan import plan_reads
+from connectors.dlms.poll import MeterPoll
+from connectors.dlms.profile.reader import Progress
 from connectors.dlms.reply_timer import ReplyTimer
-from connectors.dlms.schedule import Schedule
+from connectors.dlms.schedule import Schedule, ScheduledPoll
+from model.messages import Cycle, Gap, Origin, Outcome, RawValue
 from model.settings.template import ReadSettings
 
 VOLTAGE = bytes([1, 0, 32, 7, 0, 255])
@@ -98,3 +109,108 @@ def test_replies_that_vary_get_more_patience() -> None:
         steady.answered(2.0)
         varying.answered(1.0 + 2.0 * (number % 2))
     assert steady.patience(0) < 3.0 < varying.patience(0)
+
+
+class FleetWithoutConnections:
+    """A meter's poll whose load profile wants a connection that never becomes free; its cycles need none."""
+
+    def __init__(self) -> None:
+        self.waits: list[tuple[float, bool]] = []
+        self.cycles = 0
+
+    def backfill_wait(self) -> float:
+        return 0.0
+
+    def backfill_state(self) -> dict[str, Any]:
+        return {}
+
+    async def begin_backfill(self, within: float, urgent: bool) -> bool:
+        self.waits.append((within, urgent))
+        await asyncio.sleep(within)
+        return False
+
+    async def cycle(self, due: datetime) -> Cycle:
+        self.cycles += 1
+        return Cycle("m", due, due, 0.0, Outcome.OK, (RawValue("power", self.cycles),))
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+    def hurry(self) -> None:
+        """Nothing waits."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_a_cycle_never_waits_for_a_load_profile_that_waits_for_a_connection() -> None:
+    async def run() -> FleetWithoutConnections:
+        poll = FleetWithoutConnections()
+        scheduled = ScheduledPoll("m", cast(MeterPoll, poll), Schedule(time.monotonic() + 0.05, 0.05))
+        running = asyncio.ensure_future(scheduled.run())
+        taken: list[Cycle | Gap] = []
+        while len(taken) < 3:
+            await asyncio.sleep(0.01)
+            taken += scheduled.take()
+        scheduled.stop()
+        await running
+        return poll
+
+    poll = asyncio.run(run())
+    assert all(0 < within <= 0.05 and not urgent for within, urgent in poll.waits)
+
+
+def test_a_load_profile_that_got_no_turn_for_long_becomes_urgent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.dlms.schedule.STARVED", 0.1)
+
+    async def run() -> FleetWithoutConnections:
+        poll = FleetWithoutConnections()
+        scheduled = ScheduledPoll("m", cast(MeterPoll, poll), Schedule(time.monotonic() + 0.02, 0.02))
+        running = asyncio.ensure_future(scheduled.run())
+        while not any(urgent for _, urgent in poll.waits):
+            scheduled.take()
+            await asyncio.sleep(0.005)
+        running.cancel()
+        return poll
+
+    poll = asyncio.run(run())
+    assert poll.waits[-1] == (math.inf, True)
+    assert not poll.waits[0][1]
+
+
+class EndlessProfile(FleetWithoutConnections):
+    """Its load profile brings ten intervals whenever it is asked."""
+
+    async def begin_backfill(self, within: float, urgent: bool) -> bool:
+        return True
+
+    async def backfill(self) -> Progress | None:
+        await asyncio.sleep(0)
+        at = datetime(2026, 6, 1, tzinfo=timezone.utc)
+        return Progress("load", (Cycle("m", at, at, 0.0, Outcome.OK, origin=Origin.PROFILE),) * 10, (), {})
+
+
+def test_load_profiles_rest_while_the_flow_is_behind_and_cycles_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.dlms.schedule.FULL_PAUSE", 0.01)
+
+    async def run() -> tuple[int, int]:
+        backlog = Backlog(most=35)
+        polls = [EndlessProfile() for _ in range(3)]
+        every = [ScheduledPoll("m", cast(MeterPoll, poll), Schedule(time.monotonic() + 0.02, 0.02), backlog) for poll in polls]
+        running = [asyncio.ensure_future(scheduled.run()) for scheduled in every]
+        while min(poll.cycles for poll in polls) < 5:
+            await asyncio.sleep(0.01)
+        taken = [item for scheduled in every for item in scheduled.take()]
+        first = sum(isinstance(item, Cycle) and item.origin is Origin.PROFILE for item in taken)
+        again = 0
+        while not again:  # what was taken makes room
+            await asyncio.sleep(0.01)
+            again = sum(isinstance(item, Cycle) and item.origin is Origin.PROFILE for item in every[0].take())
+        for scheduled in every:
+            scheduled.stop()
+        await asyncio.gather(*running)
+        return first, again
+
+    first, again = asyncio.run(run())
+    assert 10 <= first <= 60  # three may ask at once
+    assert again
