@@ -3,6 +3,7 @@
 import { el } from "./dom.js";
 import { t } from "./i18n.js";
 import { get } from "./api.js";
+import { sentence } from "./sentences.js";
 
 /**
  * Asks for a path every so many seconds. `show` gets each answer, `fail` an error before the first answer or one of the
@@ -67,7 +68,7 @@ export function errorBox(error, retry) {
     "div",
     { class: "notice critical", role: "alert" },
     el("h2", { text }),
-    error.message ? el("p", { text: error.message, translate: "no", lang: "en" }) : null,
+    error.message ? sentence(error.message, { tag: "p" }) : null,
     el("p", { text: error.status === 0 ? t("error.no-answer.remedy") : t("error.remedy") }),
     el("button", { type: "button", class: "button", text: t("retry"), on: { click: retry } }),
   );

@@ -5,6 +5,7 @@ import { Feed, emptyBox, errorBox, loadingBox } from "../feed.js";
 import { timeElement } from "../format.js";
 import { t, tOr } from "../i18n.js";
 import { hashOf, replaceParameters } from "../router.js";
+import { isTranslated, sentence } from "../sentences.js";
 import { severityLabel } from "../state.js";
 import { term } from "../terms.js";
 
@@ -64,10 +65,16 @@ function card({ kind, subject, severity, at, raised, cleared_at: cleared, eviden
     { class: `card alarm ${over ? "over" : severity}` },
     el("p", { class: "alarm-head" }, over ? severityLabel("healthy", t("alarms.over")) : severityLabel(severity, tOr(`severity.${severity}`, severity)), subjectOf(subject), timeElement(at, true)),
     el("h2", {}, term("alarm", kind)),
-    el("p", { lang: "en", translate: "no", class: "evidence", text: evidence }),
-    remedy ? el("p", { class: "remedy" }, el("strong", { text: `${t("remedy")}: ` }), el("span", { lang: "en", translate: "no", text: remedy })) : null,
+    sentence(evidence, { tag: "p", class: "evidence" }),
+    remedy ? el("p", { class: "remedy" }, el("strong", { text: `${t("remedy")}: ` }), sentence(remedy)) : null,
+    isTranslated(evidence) || isTranslated(remedy) ? original(evidence, remedy) : null,
     el("p", { class: "hint" }, t("alarms.raised"), " ", timeElement(at), cleared ? [", ", t("alarms.cleared"), " ", timeElement(cleared)] : null),
   );
+}
+
+/** The words of the log, to search for them there. */
+function original(...texts) {
+  return el("details", { class: "original" }, el("summary", { text: t("original") }), texts.filter(Boolean).map((text) => el("p", { lang: "en", translate: "no", text })));
 }
 
 function subjectOf(subject) {

@@ -4,6 +4,7 @@ import { datum, el, svg } from "../dom.js";
 import { emptyBox } from "../feed.js";
 import { day, duration, moment, number, timeElement } from "../format.js";
 import { t } from "../i18n.js";
+import { sentence } from "../sentences.js";
 import { term } from "../terms.js";
 
 const SIZE = 18;
@@ -70,7 +71,7 @@ function gapList(gaps) {
     el("time", { datetime: gap.end, text: moment(gap.end) }),
     number(gap.intervals),
     timeElement(gap.since),
-    el("span", { lang: "en", translate: "no", text: gap.reason || "–" }),
+    sentence(gap.reason),
   ];
   return [
     el("h3", { text: t("gaps.title") }),

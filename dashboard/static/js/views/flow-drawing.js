@@ -3,6 +3,7 @@
 import { svg } from "../dom.js";
 import { number, rate } from "../format.js";
 import { t } from "../i18n.js";
+import { plainSentence } from "../sentences.js";
 import { effective, isBelievable, stateShape } from "../state.js";
 import { layOut, portY } from "./flow-layout.js";
 
@@ -126,7 +127,7 @@ export class FlowDrawing {
     const said = `${t(`state.${state}`)} · ${this.passed(node)}`;
     if (drawn.said === said) return;
     drawn.said = said;
-    drawn.title.textContent = node.summary ? `${node.id}: ${node.summary}` : node.id;
+    drawn.title.textContent = node.summary ? `${node.id}: ${plainSentence(node.summary)}` : node.id;
     drawn.element.setAttribute("aria-label", `${node.id}, ${node.type}: ${said}`);
     drawn.element.dataset.state = state;
     drawn.status.replaceChildren(stateShape(state, { x: 0, y: 0, width: 12, height: 12 }), svg("text", { x: 17, y: 10 }, said));

@@ -5,7 +5,9 @@ import { Feed, emptyBox, errorBox, loadingBox } from "../feed.js";
 import { number, rate, timeElement } from "../format.js";
 import { t, tOr } from "../i18n.js";
 import { replaceParameters } from "../router.js";
+import { sentence } from "../sentences.js";
 import { severityLabel, stateLabel } from "../state.js";
+import { term } from "../terms.js";
 import { facts } from "./facts.js";
 import { FlowDrawing, kindOf } from "./flow-drawing.js";
 import { Tiles } from "./flow-tiles.js";
@@ -111,12 +113,12 @@ class FlowView {
     const ports = Object.entries(node.emitted ?? {});
     this.details.replaceChildren(
       el("h2", {}, datum(node.id), " ", el("span", { class: `kind ${kindOf(node.type)}` }, datum(node.type)), " ", stateLabel(node.state)),
-      node.summary ? el("p", { translate: "no", text: node.summary }) : null,
+      node.summary ? sentence(node.summary, { tag: "p" }) : null,
       facts([
         [t("flow.inputs"), node.inputs?.length ? el("ul", { class: "plain" }, node.inputs.map((input) => el("li", {}, datum(input), ` ${rate(this.rateOf(input))}`))) : t("flow.no-inputs")],
         [t("flow.outputs"), ports.length ? el("ul", { class: "plain" }, ports.map(([port, count]) => el("li", {}, datum(port), ` ${t("items", { n: number(count), count })}, ${rate(node.rate?.[port] ?? null)}`))) : t("flow.no-outputs")],
         [t("flow.last"), timeElement(node.last, true)],
-        node.reason ? [t("flow.reason"), el("span", { lang: "en", translate: "no", text: node.reason })] : null,
+        node.reason ? [t("flow.reason"), sentence(node.reason)] : null,
       ]),
     );
   }
@@ -184,5 +186,5 @@ class FlowView {
 }
 
 function finding({ severity, subject, what, remedy }) {
-  return el("li", { class: "finding" }, severityLabel(severity, tOr(`severity.${severity}`, severity)), el("p", { lang: "en", translate: "no" }, el("strong", { text: `${subject}: ` }), what, remedy ? el("span", { class: "remedy", text: ` → ${remedy}` }) : null));
+  return el("li", { class: "finding" }, severityLabel(severity, tOr(`severity.${severity}`, severity)), el("p", {}, el("strong", {}, term("subject", subject), ": "), sentence(what), remedy ? el("span", { class: "remedy" }, " → ", sentence(remedy)) : null));
 }

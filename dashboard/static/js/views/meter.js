@@ -4,6 +4,7 @@ import { datum, el } from "../dom.js";
 import { Feed, emptyBox, errorBox, loadingBox } from "../feed.js";
 import { duration, number, percent, quantity, timeElement } from "../format.js";
 import { t } from "../i18n.js";
+import { sentence } from "../sentences.js";
 import { effective, stateLabel } from "../state.js";
 import { term } from "../terms.js";
 import { calendarStrip } from "./calendar-strip.js";
@@ -114,17 +115,12 @@ function valueCards(values) {
 
 function errorList(errors) {
   if (!errors?.length) return emptyBox(t("meter.errors.empty"), null);
-  return longTable(errors, ["at", "kind", "what", "remedy"], ({ at, key, kind, detail, remedy }) => [timeElement(at), term("error-kind", kind), [key ? datum(`${key}: `, { class: "code" }) : null, foreign(detail)], remedy ? foreign(remedy) : "–"]);
+  return longTable(errors, ["at", "kind", "what", "remedy"], ({ at, key, kind, detail, remedy }) => [timeElement(at), term("error-kind", kind), [key ? datum(`${key}: `, { class: "code" }) : null, sentence(detail)], remedy ? sentence(remedy) : "–"]);
 }
 
 function rejectionList(rejections) {
   if (!rejections?.length) return emptyBox(t("meter.rejections.empty"), null);
-  return longTable(rejections, ["at", "key", "value", "rule", "reason"], ({ at, ts, key, value, unit, rule, reason }) => [timeElement(at ?? ts), datum(key, { class: "code" }), datum(`${quantity(value)}${unit ? ` ${unit}` : ""}`), datum(rule, { class: "code" }), foreign(reason)]);
-}
-
-/** Text of the flow, which speaks English. */
-function foreign(text) {
-  return el("span", { lang: "en", translate: "no", text: text ?? "–" });
+  return longTable(rejections, ["at", "key", "value", "rule", "reason"], ({ at, ts, key, value, unit, rule, reason }) => [timeElement(at ?? ts), datum(key, { class: "code" }), datum(`${quantity(value)}${unit ? ` ${unit}` : ""}`), datum(rule, { class: "code" }), sentence(reason)]);
 }
 
 function longTable(items, columns, cells) {

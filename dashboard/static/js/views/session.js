@@ -4,6 +4,7 @@ import { datum, el } from "../dom.js";
 import { emptyBox, loadingBox } from "../feed.js";
 import { duration, number, serverNow, timeElement } from "../format.js";
 import { t, tOr } from "../i18n.js";
+import { sentence } from "../sentences.js";
 import { effective, stateShape } from "../state.js";
 import { term } from "../terms.js";
 import { facts } from "./facts.js";
@@ -96,7 +97,7 @@ function endTable(ends) {
   const columns = ["at", "cause", "remedy", "code", "lasted"];
   const cells = ({ at, cause, detail, code, lasted }) => [
     timeElement(at),
-    [el("strong", {}, term("ending", cause)), detail ? el("span", { class: "secondary", lang: "en", translate: "no", text: detail }) : null],
+    [el("strong", {}, term("ending", cause)), detail ? sentence(detail, { class: "secondary" }) : null],
     tOr(`ending.${cause}.remedy`, "–"),
     datum(code === null || code === undefined ? "–" : `${code} (0x${code.toString(16).padStart(2, "0").toUpperCase()})`, { class: "code" }),
     duration(lasted),

@@ -1,0 +1,183 @@
+// Sentences that the flow says in English, in the reader's language: English templates with holes and their translations, as
+// gettext's msgid and msgstr. {name} holds data and stays as it is, {#name} a number or a time, {*name} what is a sentence itself.
+//
+// Pure: nothing here touches the page. What fits no template stays as it was said.
+
+const HOLE = /\{([#*]?)(\w+)\}/;
+const PATTERNS = { "": "((?:(?!; | \\().)+?)", "#": "([-+]?\\d[\\d.,:T+-]*Z?(?: ?%)?)", "*": "(.+?)" };
+const DEEPEST = 10; // a finding holds an alarm's evidence, which holds a meter's last error, which holds a reason, and so on
+const LONGEST = 4_000; // characters; nothing the flow says is longer
+const REMEMBERED = 1_000;
+
+/** Templates of one language, compiled once. */
+export class Catalogue {
+  /** :arg entries: English template -> translation, with the same holes. */
+  constructor(entries) {
+    this.exact = new Map();
+    this.byWord = new Map();
+    this.others = []; // those that begin with a hole
+    this.memory = new Map();
+    for (const [english, translation] of Object.entries(entries)) this.add(english, translation);
+    for (const templates of [...this.byWord.values(), this.others]) templates.sort((a, b) => b.weight - a.weight);
+  }
+
+  /**
+   * A text in parts, in their order: {text, translated}. What is data, such as an address, belongs to the part around it; a part
+   * that is not translated is one that was meant to be understood.
+   */
+  translate(text) {
+    if (text.length > LONGEST) return [{ text, translated: false }];
+    const known = this.memory.get(text);
+    if (known) return known;
+    const parts = merged(this.parts(text, 0) ?? [{ text, translated: isData(text) ? null : false }]);
+    if (this.memory.size >= REMEMBERED) this.memory.clear();
+    this.memory.set(text, parts);
+    return parts;
+  }
+
+  add(english, translation) {
+    const pieces = english.split(new RegExp(HOLE, "g"));
+    const literals = pieces.filter((_, index) => index % 3 === 0);
+    if (literals.length === 1) {
+      this.exact.set(english, translation);
+      return;
+    }
+    const holes = literals.slice(1).map((_, index) => ({ kind: pieces[3 * index + 1], name: pieces[3 * index + 2] }));
+    const source = literals.map((literal, index) => escaped(literal) + (index < holes.length ? PATTERNS[holes[index].kind] : "")).join("");
+    const target = translation.split(new RegExp(HOLE, "g"));
+    const template = { english, literals, holes, pattern: new RegExp(`^${source}$`, "s"), target, weight: weightOf(literals, holes) };
+    const word = /^\S+(?= )/.exec(literals[0])?.[0];
+    if (word === undefined) this.others.push(template);
+    else this.byWord.set(word, [...(this.byWord.get(word) ?? []), template]);
+  }
+
+  /** The parts of a text, or null where no part of it is in any template. */
+  parts(text, depth) {
+    if (depth > DEEPEST || !text.trim()) return null;
+    return this.whole(text, depth) ?? this.joined(text, depth) ?? this.explained(text, depth) ?? this.labelled(text, depth) ?? this.listed(text, depth);
+  }
+
+  /** One template for all of it. */
+  whole(text, depth) {
+    const exact = this.exact.get(text);
+    if (exact !== undefined) return [{ text: exact, translated: true }];
+    for (const templates of [this.byWord.get(/^\S+/.exec(text)[0]) ?? [], this.others]) {
+      for (const template of templates) {
+        const found = holds(text, template.literals) ? template.pattern.exec(text) : null;
+        if (found) return this.filled(template, found, depth);
+      }
+    }
+    return null;
+  }
+
+  filled({ holes, target }, found, depth) {
+    const parts = [];
+    for (let place = 0; place < target.length; place += 3) {
+      if (target[place]) parts.push({ text: target[place], translated: true });
+      if (place + 2 >= target.length) break;
+      const hole = holes.findIndex(({ name }) => name === target[place + 2]);
+      const said = found[hole + 1];
+      parts.push(...((holes[hole].kind === "*" && this.parts(said, depth + 1)) || [asItIs(said, holes[hole].kind === "*")]));
+    }
+    return parts;
+  }
+
+  /** "sentence; sentence" */
+  joined(text, depth) {
+    const pieces = clauses(text);
+    if (pieces.length < 2) return null;
+    const found = pieces.map((piece) => this.parts(piece, depth + 1));
+    if (!found.some(Boolean)) return null;
+    return found.flatMap((parts, index) => [...(index ? [asItIs("; ")] : []), ...(parts ?? [asItIs(pieces[index], true)])]);
+  }
+
+  /** "sentence (sentence)" */
+  explained(text, depth) {
+    const open = opening(text);
+    if (open < 1) return null;
+    const head = this.parts(text.slice(0, open), depth + 1);
+    const tail = text.slice(open + 2, -1);
+    const inside = this.parts(tail, depth + 1);
+    if (!head && !inside) return null;
+    return [...(head ?? [asItIs(text.slice(0, open), true)]), asItIs(" ("), ...(inside ?? [asItIs(tail, true)]), asItIs(")")];
+  }
+
+  /** "label: sentence", where the label may be data, such as the name of a file */
+  labelled(text, depth) {
+    const colon = text.indexOf(": ");
+    if (colon < 1) return null;
+    const said = this.parts(text.slice(colon + 2), depth + 1);
+    if (!said) return null;
+    const label = text.slice(0, colon);
+    return [...(this.parts(label, depth + 1) ?? [asItIs(label, true)]), asItIs(": "), ...said];
+  }
+
+  /** "sentence, sentence", where all of them are known */
+  listed(text, depth) {
+    const comma = text.indexOf(", ");
+    const first = comma < 1 ? null : this.parts(text.slice(0, comma), depth + 1);
+    const rest = first && this.parts(text.slice(comma + 2), depth + 1);
+    return rest && [...first, asItIs(", "), ...rest];
+  }
+}
+
+/** Whether nobody has to understand the words: an address, a name, a number; not two words of a sentence. */
+const isData = (text) => !/(?:^|[\s(])[A-Za-z]?[a-z]+,? [a-z]+/.test(text);
+
+const asItIs = (text, judged = false) => ({ text, translated: !judged || isData(text) ? null : false });
+
+const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+
+/** The more is said by a template itself, and the less its holes may hold, the earlier it is tried. */
+const weightOf = (literals, holes) => 10 * literals.join("").length + holes.filter(({ kind }) => kind === "#").length;
+
+/** Whether the literal parts are there in their order: quicker than a pattern that fits nothing. */
+function holds(text, literals) {
+  if (!text.startsWith(literals[0]) || !text.endsWith(literals.at(-1))) return false;
+  let place = 0;
+  for (const literal of literals) {
+    place = text.indexOf(literal, place);
+    if (place < 0) return false;
+    place += literal.length;
+  }
+  return true;
+}
+
+/** What stands between "; ", but for those in parentheses. */
+function clauses(text) {
+  const found = [];
+  let [start, depth] = [0, 0];
+  for (let place = 0; place < text.length; place += 1) {
+    if (text[place] === "(") depth += 1;
+    else if (text[place] === ")") depth = Math.max(0, depth - 1);
+    else if (depth === 0 && text.startsWith("; ", place)) {
+      found.push(text.slice(start, place));
+      start = place + 2;
+    }
+  }
+  return [...found, text.slice(start)];
+}
+
+/** Where the " (" is that the ")" at the end closes. */
+function opening(text) {
+  if (!text.endsWith(")")) return -1;
+  let depth = 0;
+  for (let place = text.length - 1; place > 0; place -= 1) {
+    if (text[place] === ")") depth += 1;
+    else if (text[place] === "(" && (depth -= 1) === 0) return text[place - 1] === " " ? place - 1 : -1;
+  }
+  return -1;
+}
+
+/** Neighbours of one kind as one part; data goes with what stands before it, else with what follows. */
+function merged(parts) {
+  const joined = [];
+  for (const part of parts) {
+    const last = joined.at(-1);
+    if (last && (part.translated === null || last.translated === null || last.translated === part.translated)) {
+      last.text += part.text;
+      last.translated ??= part.translated;
+    } else joined.push({ ...part });
+  }
+  return joined;
+}
