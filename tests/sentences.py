@@ -34,29 +34,66 @@ SPEAKING = (
 )
 """Files and folders whose sentences reach the page: alarms, findings, errors of meters, rejections, gaps, refusals of the API."""
 
+_START = "stops the start; nothing runs that could show it"
+_MISTAKE = "a mistake in pipeline.yaml, as `commands check` says it"
+_DEFECT = "a defect of the caller"
+_LOG = "in the log only"
+_MARK = "the mark of a file"
+
 NOT_SHOWN = {
+    "connectors/disk.py": "signs by which SQLite's errors are told apart",
     "connectors/dlms/apdu/describe.py": "frames in the debug log and in `probe --trace`",
-    "connectors/dlms/apdu/gurux_seam.py:{} has no {}: this version of gurux-dlms cannot be used": "stops the start",
-    "connectors/dlms/apdu/requests.py": "a defect of the caller",
-    "connectors/dlms/conversation.py:meter {} needs the keys and counters of its security settings": "a defect of the caller",
-    "connectors/dlms/conversation.py:{} attributes in one request; 1 to 255 are possible": "a defect of the caller",
-    "connectors/dlms/conversation.py:nothing to send again while {}": "a defect of the caller",
-    "connectors/dlms/conversation.py:cannot {} while {}": "a defect of the caller",
-    "connectors/dlms/conversation.py:{} while {}": "for the debug log",
-    "connectors/dlms/push/listen.py": "a mistake in pipeline.yaml",
+    "connectors/dlms/apdu/gurux_seam.py:{} has no {}: this version of gurux-dlms cannot be used": _START,
+    "connectors/dlms/apdu/requests.py": _DEFECT,
+    "connectors/dlms/conversation.py:meter {} needs the keys and counters of its security settings": _DEFECT,
+    "connectors/dlms/conversation.py:{} attributes in one request; 1 to 255 are possible": _DEFECT,
+    "connectors/dlms/conversation.py:nothing to send again while {}": _DEFECT,
+    "connectors/dlms/conversation.py:cannot {} while {}": _DEFECT,
+    "connectors/dlms/conversation.py:{} while {}": _LOG,
+    "connectors/dlms/framing.py:{} to {} {}": _LOG,
+    "connectors/dlms/hdlc/frame.py:address {} does not fit into {} bytes": _MISTAKE,
+    "connectors/dlms/hdlc/frame.py:a frame of {} bytes; the length field holds at most {}": _DEFECT,
+    "connectors/dlms/known_meters.py:dlms-in meters, version 1": _MARK,
+    "connectors/dlms/link/rfc2217.py:{} to command {}": "what a converter answered, in numbers",
+    "connectors/dlms/push/authenticity.py:dlms-push-in counters, version 1": _MARK,
+    "connectors/dlms/push/authenticity.py:free space on the disk of state_dir and make it writable; until then a restart may believe"
+    " a recorded notification once more": _LOG,
+    "connectors/dlms/push/listen.py": _MISTAKE,
+    "connectors/dlms/push/troubles.py:alert raised": _LOG,
+    "connectors/dlms/security/protection.py:suite {} has keys of {} bytes": _MISTAKE,
+    "connectors/dlms/security/protection.py:needs an APDU, a policy, a system title of 8 bytes and a counter of 32 bits": _DEFECT,
     "connectors/dlms/states.py": "names of transitions, for the debug log",
-    "connectors/thingsboard/ownership.py": "stops the start",
-    "dashboard/access.py:listening on {} shows meters and their readings to everybody who can reach it, and no token is set": "at the start",
-    "operators/callables.py": "a mistake in pipeline.yaml",
-    "operators/debug.py": "in the log only",
+    "connectors/thingsboard/ownership.py": _START,
+    "connectors/thingsboard/sink.py:set state_dir to a directory this user can write to": _START,
+    "connectors/thingsboard/sink.py:state_dir {} cannot be made: {}": _START,
+    "connectors/thingsboard/trouble.py:thingsboard connected": _LOG,
+    **{
+        f"dashboard/access.py:{text}": "the form that needs no scripts, in both languages"
+        for text in ("Sign in", "Access token", "That is not the token.", "Iniciar sesión", "Token de acceso", "Ese no es el token.")
+    },
+    "dashboard/configuration.py:the environment variable": "signs by which mistakes are told apart",
+    "dashboard/configuration.py:the secret file": "signs by which mistakes are told apart",
+    "operators/alert_rules.py:the publish limits must rise: publish_critical <= publish_warning <= publish_clear": _MISTAKE,
+    "operators/callables.py": _MISTAKE,
+    "operators/debug.py": _LOG,
+    "operators/filter.py": _MISTAKE,
     "operators/health.py": "the line of a window in the log",
-    "operators/validation/rules.py": "a mistake in pipeline.yaml",
+    "operators/map.py:change one of the two names in rename, constants or the template": _MISTAKE,
+    "operators/map.py:map gives meter {} two values under the key {}: {} and {}": _MISTAKE,
+    "operators/map.py:rename gives {} an empty name; write the new key, or use drop": _MISTAKE,
+    "operators/map.py:rename {} to {}: the new key has more wildcards than the pattern": _MISTAKE,
+    "operators/validate.py:there is no rule; give rules or defaults, or leave the node out": _MISTAKE,
+    "operators/validation/rules.py": _MISTAKE,
 }
 """File, or file:sentence -> why nobody reads it on the page."""
 
 HOLE = "{}"
 _LOGGING = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
-_SILENT = frozenset({"Field", "NodeType", "execute", "executemany", "executescript", "compile", "TypeVar", "Option"})
+_SILENT = frozenset(
+    {"AccessError", "FastAPI", "Thread", "Field", "NodeType", "execute", "executemany", "executescript", "compile", "TypeVar", "Option"}
+)
+_COLUMNS = re.compile(r'\W*(\w+|\{\})(, ("?\w+"?|\{\}|count\(.*))+\W*|(INDEX|TABLE) \w+|count\(\*\).*')
+_MARKUP = re.compile(r"<!doctype|:root|default-src|realm=")
 _WORDS = re.compile(r"[A-Za-z]{2,}\W* \W*[a-z]{2,}|[a-z]{2,} \{\}|\{\}[,;]? [a-z]{2,}")
 _SQL = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER|PRAGMA|WHERE|FROM|TEXT NOT NULL)\b")
 
@@ -75,8 +112,12 @@ class Said:
 
 def said() -> list[Said]:
     """All that may be said on the page."""
-    found = [each for place in SPEAKING for file in _files(ROOT / place) for each in _in_file(file)]
-    return [each for each in found if each.file not in NOT_SHOWN and f"{each.file}:{each.form}" not in NOT_SHOWN]
+    return [each for each in everything() if each.file not in NOT_SHOWN and f"{each.file}:{each.form}" not in NOT_SHOWN]
+
+
+def everything() -> list[Said]:
+    """The same with what is not shown."""
+    return [each for place in SPEAKING for file in _files(ROOT / place) for each in _in_file(file)]
 
 
 def _files(place: Path) -> list[Path]:
@@ -88,7 +129,7 @@ def _in_file(file: Path) -> Iterator[Said]:
     finder.visit(ast.parse(file.read_text()))
     name = file.relative_to(ROOT).as_posix()
     for line, form in finder.found:
-        if _WORDS.search(form) and not _SQL.search(form):
+        if _WORDS.search(form) and not (_SQL.search(form) or _MARKUP.search(form) or _COLUMNS.fullmatch(form)):
             yield Said(name, line, form)
 
 
@@ -112,6 +153,11 @@ class _Finder(ast.NodeVisitor):
         name = function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
         if name not in _SILENT and not (isinstance(function, ast.Attribute) and name in _LOGGING):
             self.generic_visit(node)
+
+    def visit_Dict(self, node: ast.Dict) -> None:
+        for key, value in zip(node.keys, node.values, strict=True):
+            if not (isinstance(key, ast.Constant) and key.value == "description"):  # for OpenAPI
+                self.visit(value)
 
     def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, str):

@@ -1,4 +1,4 @@
-"""The catalogue of the flow's sentences in Spanish: that it has all of them, that its holes agree, and that the page's own code finds them."""
+"""The flow's sentences in Spanish: the catalogue has all of them, its holes agree, and the page's own code finds them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from connectors.dlms.push.troubles import SEVERITIES
 from connectors.thingsboard import ending
 from connectors.thingsboard.ending import Ending
-from dashboard.configuration import node_types_known
-from model.messages import ErrorKind, Violation
-from tests.sentences import HOLE, NOT_SHOWN, ROOT, said
+from flows.registry import OWN_NODE_TYPES, NodeTypes
+from model.messages import FLEET, ErrorKind, Violation
+from operators import alert_gaps, alert_rules, alert_security
+from tests.sentences import HOLE, NOT_SHOWN, ROOT, everything, said
 
 STATIC = ROOT / "dashboard" / "static"
 FOLDER = STATIC / "i18n" / "es"
 NODE = shutil.which("node")
 WITHOUT = "node is missing, which runs the page's code here: apt-get install nodejs"
 A_HOLE = re.compile(r"\{([#*]?)(\w+)\}")
-NOTES = re.compile(r"[;:,.()\s]*")
-"""What may stand around a part of a sentence."""
 
 
 def pairs(file: Path) -> list[tuple[str, str]]:
@@ -53,9 +53,17 @@ def words(parts: list[tuple[str, bool | None]]) -> str:
 
 def example(form: str) -> str:
     """A sentence of the source with something in its holes; what a last hole only appends is left out."""
-    appended = re.sub(r"(?<=[\w)}])\{\}$", "", form)
-    bare = appended.strip(" ;:,").removeprefix("(").strip() if appended.count("(") != appended.count(")") else appended.strip(" ;:,")
-    return bare.replace(HOLE, "7")
+    bare = re.sub(r"(?<=[\w)}])\{\}$", "", form).strip(" ;:,")
+    return (bare if bare.count("(") == bare.count(")") else bare.strip("()")).replace(HOLE, "7")
+
+
+FORMS = "\n".join(A_HOLE.sub(HOLE, english) for english in ENTRIES)
+
+
+def is_part(form: str) -> bool:
+    """Whether it is put into a sentence that is there as a whole."""
+    part = re.sub(r"^[\s;:,.()]*(\{\}[\s;:,.()]+)*|([\s;:,.()]*\{\}|[\s;:,.()])*$", "", form)
+    return bool(re.search(rf"(?<!\w){re.escape(part)}(?!\w)", FORMS))
 
 
 def test_every_topic_is_loaded_by_the_page() -> None:
@@ -86,16 +94,81 @@ def test_every_template_finds_itself_and_none_takes_what_is_anothers() -> None:
 def test_every_sentence_of_the_source_is_in_the_catalogue() -> None:
     found = said()
     assert len(found) > 500
-    parts = translated([example(each.form) for each in found])
-    missing = [str(each) for each, done in zip(found, parts, strict=True) if any(part is False for _, part in done) or not any(p for _, p in done)]
-    assert missing == [], (
-        "these reach the page of a Spanish reader in English. Add each to a file of dashboard/static/i18n/es/, as"
+    shown = translated([example(each.form) for each in found])
+    english = [each for each, parts in zip(found, shown, strict=True) if any(done is False for _, done in parts)]
+    missing = "\n".join(str(each) for each in english if not is_part(each.form))
+    assert not missing, (
+        "this reaches a Spanish reader in English. Add each to a file of dashboard/static/i18n/es/, as"
         ' "English with {holes}": "Spanish with the same {holes}" ({#n} for a number, {*why} for what is a sentence itself);'
-        " what is never shown belongs to NOT_SHOWN in tests/sentences.py, with the reason:\n" + "\n".join(missing)
+        f" what is never shown belongs to NOT_SHOWN in tests/sentences.py, with the reason:\n{missing}"
     )
 
 
-def test_nothing_is_excused_that_is_not_there() -> None:
-    everything = {each.file for each in said()}
-    assert [name for name in NOT_SHOWN if not (ROOT / name.partition(":")[0]).is_file()] == []
-    assert everything
+def test_what_is_excused_is_there() -> None:
+    there = {each.file for each in everything()} | {f"{each.file}:{each.form}" for each in everything()}
+    assert [name for name in NOT_SHOWN if name not in there] == []
+
+
+def test_the_names_that_stand_in_sentences_are_there() -> None:
+    names = [kind.value for kind in ErrorKind]
+    names += [violation.value for violation in Violation] + [f"{{#n}} {violation.value}" for violation in Violation]
+    names += [value.name for value in vars(ending).values() if isinstance(value, Ending)]
+    names += [value for kinds in (alert_rules, alert_gaps, alert_security) for name, value in vars(kinds).items() if is_kind(name, value)]
+    names += [*SEVERITIES, "connecting", "backing-off", "closed"]
+    names += [node.summary for node in NodeTypes(OWN_NODE_TYPES, []).usable().values()]
+    assert [name for name in names if name not in ENTRIES] == []
+
+
+def is_kind(name: str, value: object) -> bool:
+    """Whether a constant of a module with rules is a kind of alert."""
+    return name.isupper() and not name.startswith("_") and isinstance(value, str) and value != FLEET
+
+
+COMPOSED = {
+    "meter-silent since 2026-11-24 17:50:07 UTC: no good reading for 10 min (last: never); last error: timeout: no reply to a GET request,"
+    " sent 2 times in 4.0 s; 12 bytes did arrive but were no answer, the last because: frame I S=1 R=2 was not expected (and 3 more)": (
+        "un medidor calla desde 2026-11-24 17:50:07 UTC: ninguna lectura buena desde hace 10 min (la última: nunca); último error:"
+        " sin respuesta a tiempo: sin respuesta a una petición GET, enviada 2 veces en 4.0 s; llegaron 12 bytes, pero no eran una"
+        " respuesta, los últimos porque: la trama I S=1 R=2 no se esperaba (y 3 más)"
+    ),
+    "the connection broke without a reason (3 times in 12 s: 12:00:00 UTC after 1.9 s, 12:00:03 UTC after 1.2 s; reason code 0x8e;"
+    " server tb.example.org:1883; this is client dlms-1, pid 12 on host rack)": (
+        "la conexión se cortó sin motivo (3 veces en 12 s: 12:00:00 UTC tras 1.9 s, 12:00:03 UTC tras 1.2 s; código de motivo 0x8e;"
+        " servidor tb.example.org:1883; este es el cliente dlms-1, pid 12 en el equipo rack)"
+    ),
+    "900 of 1000 cycles published (90.5 %): 20 failed at the meters, 80 read but not acknowledged by ThingsBoard": (
+        "900 de 1000 ciclos publicados (90.5 %): 20 fallaron en los medidores, 80 leídos pero sin acuse de ThingsBoard"
+    ),
+    "the meter's clock is 2.5 h behind": "el reloj del medidor va atrasado 2.5 h",
+    "not connected to mqtt://tb:1883 since 2026-11-24 17:40:07 UTC, backing-off: tls, no TLS connection could be made": (
+        "sin conexión con mqtt://tb:1883 desde 2026-11-24 17:40:07 UTC, en espera para reconectar: sin TLS, no se pudo establecer una"
+        " conexión TLS"
+    ),
+    "/o.sqlite cannot be believed; readings wait in memory": "[/o.sqlite cannot be believed]; las lecturas esperan en memoria",
+    "cannot connect to tcp://m:3333: the moon is in the way": "no se puede conectar con tcp://m:3333: [the moon is in the way]",
+    "profile 1-0:99.1.0: attribute 2: read-write-denied": "curva 1-0:99.1.0: atributo 2: read-write-denied",
+    "nobody knows this sentence (nor this); nor that": "[nobody knows this sentence (nor this); nor that]",
+    "((((": "((((",
+    "a (b; no interval is missing": "[a (b; no interval is missing]",
+    "": "",
+    "; ; : , ": "; ; : , ",
+}
+
+
+def test_sentences_are_translated_part_by_part() -> None:
+    assert dict(zip(COMPOSED, map(words, translated(list(COMPOSED))), strict=True)) == COMPOSED
+
+
+def test_what_nobody_foresaw_ends_and_stays_as_it_is() -> None:
+    strange = [
+        "last error: " * 300,
+        "(" * 3000 + ")" * 900,
+        "a: " * 1200,
+        "no reply to " * 300 + "; " * 100,
+        "x (y) " * 600,
+        ", " * 1900,
+        "z" * 100_000,
+    ]
+    for text, parts in zip(strange, translated(strange), strict=True):
+        assert parts, text[:40]
+        assert len(words(parts)) >= len(text) // 2

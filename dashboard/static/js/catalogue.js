@@ -29,6 +29,7 @@ export class Catalogue {
     if (text.length > LONGEST) return [{ text, translated: false }];
     const known = this.memory.get(text);
     if (known) return known;
+    this.tried = new Map();
     const parts = merged(this.parts(text, 0) ?? [{ text, translated: isData(text) ? null : false }]);
     if (this.memory.size >= REMEMBERED) this.memory.clear();
     this.memory.set(text, parts);
@@ -54,7 +55,10 @@ export class Catalogue {
   /** The parts of a text, or null where no part of it is in any template. */
   parts(text, depth) {
     if (depth > DEEPEST || !text.trim()) return null;
-    return this.whole(text, depth) ?? this.joined(text, depth) ?? this.explained(text, depth) ?? this.labelled(text, depth) ?? this.listed(text, depth);
+    if (!this.tried.has(text)) {
+      this.tried.set(text, this.whole(text, depth) ?? this.joined(text, depth) ?? this.explained(text, depth) ?? this.labelled(text, depth) ?? this.listed(text, depth));
+    }
+    return this.tried.get(text);
   }
 
   /** One template for all of it. */
