@@ -55,6 +55,8 @@ NOT_SHOWN = {
     "connectors/dlms/hdlc/frame.py:a frame of {} bytes; the length field holds at most {}": _DEFECT,
     "connectors/dlms/known_meters.py:dlms-in meters, version 1": _MARK,
     "connectors/dlms/link/rfc2217.py:{} to command {}": "what a converter answered, in numbers",
+    "connectors/dlms/profile/gap_news.py:intervals lost for good": _LOG,
+    "connectors/dlms/profile/gap_news.py:intervals missing, they will be asked for again": _LOG,
     "connectors/dlms/push/authenticity.py:dlms-push-in counters, version 1": _MARK,
     "connectors/dlms/push/authenticity.py:free space on the disk of state_dir and make it writable; until then a restart may believe"
     " a recorded notification once more": _LOG,

@@ -57,7 +57,7 @@ def test_alarms_and_findings_speak_spanish_and_keep_the_words_of_the_log(chromiu
         page.click(".alarm details summary")
         expect(page.locator(".alarm details p[lang=en]")).to_have_text([SILENT, REMEDY])
         page.click("#tabs a[data-view=flow]")
-        first, second = page.locator(".finding").all()
+        first, second = page.locator(".finding").nth(0), page.locator(".finding").nth(1)
         expect(first).to_contain_text(f"un medidor calla desde 2026-11-24 17:50:07 UTC: {SILENT_ES} → {REMEDY_ES}")
         expect(second).to_contain_text("cola de salida: ThingsBoard rechazó 2 registros para siempre")
         expect(second.locator("[lang=es] [lang=en]")).to_have_text("the moon is in the way")

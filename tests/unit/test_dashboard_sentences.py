@@ -84,11 +84,25 @@ def test_both_sides_have_the_same_holes() -> None:
         assert spanish.strip() == spanish != "", english
 
 
-def test_every_template_finds_itself_and_none_takes_what_is_anothers() -> None:
-    given = {english: A_HOLE.sub(lambda hole: "42" if hole[1] == "#" else f"<{hole[2]}>", english) for english in ENTRIES}
-    for (english, _), parts in zip(given.items(), translated(list(given.values())), strict=True):
-        wanted = A_HOLE.sub(lambda hole: "42" if hole[1] == "#" else f"<{hole[2]}>", ENTRIES[english])
-        assert words(parts) == wanted, english
+@pytest.mark.parametrize(
+    ("before", "after", "before_es", "after_es"),
+    [
+        ("", "", "", ""),
+        ("timeout: ", "", "sin respuesta a tiempo: ", ""),
+        ("", "; no interval is missing", "", "; no falta ningún intervalo"),
+        ("no interval is missing; ", " (and 3 more)", "no falta ningún intervalo; ", " (y 3 más)"),
+    ],
+    ids=["alone", "behind a label", "before another", "explained"],
+)
+def test_every_template_finds_itself_and_none_takes_what_is_anothers(before: str, after: str, before_es: str, after_es: str) -> None:
+    entries = {english: spanish for english, spanish in ENTRIES.items() if not (before and english.startswith("{*"))}
+    given = [f"{before}{filled(english)}{after}" for english in entries]
+    wanted = [f"{before_es}{filled(spanish)}{after_es}" for spanish in entries.values()]
+    assert [(text, got) for text, got, due in zip(given, map(words, translated(given)), wanted, strict=True) if got != due] == []
+
+
+def filled(template: str) -> str:
+    return A_HOLE.sub(lambda hole: "42" if hole[1] == "#" else f"<{hole[2]}>", template)
 
 
 def test_every_sentence_of_the_source_is_in_the_catalogue() -> None:

@@ -4,9 +4,11 @@
 // Pure: nothing here touches the page. What fits no template stays as it was said.
 
 const HOLE = /\{([#*]?)(\w+)\}/;
+const LEADING = "((?:(?!; |: | \\().)+?)"; // data that a sentence begins with; what stands before a colon is a label
 const PATTERNS = { "": "((?:(?!; | \\().)+?)", "#": "([-+]?\\d[\\d.,:T+-]*Z?(?: ?%)?)", "*": "(.+?)" };
 const DEEPEST = 10; // a finding holds an alarm's evidence, which holds a meter's last error, which holds a reason, and so on
 const LONGEST = 4_000; // characters; nothing the flow says is longer
+const MOST_CLAUSES = 5; // of one template
 const REMEMBERED = 1_000;
 
 /** Templates of one language, compiled once. */
@@ -44,7 +46,8 @@ export class Catalogue {
       return;
     }
     const holes = literals.slice(1).map((_, index) => ({ kind: pieces[3 * index + 1], name: pieces[3 * index + 2] }));
-    const source = literals.map((literal, index) => escaped(literal) + (index < holes.length ? PATTERNS[holes[index].kind] : "")).join("");
+    const pattern = (index) => (index === 0 && !literals[0] && !holes[0].kind ? LEADING : PATTERNS[holes[index].kind]);
+    const source = literals.map((literal, index) => escaped(literal) + (index < holes.length ? pattern(index) : "")).join("");
     const target = translation.split(new RegExp(HOLE, "g"));
     const template = { english, literals, holes, pattern: new RegExp(`^${source}$`, "s"), target, weight: weightOf(literals, holes) };
     const word = /^\S+(?= )/.exec(literals[0])?.[0];
@@ -55,17 +58,28 @@ export class Catalogue {
   /** The parts of a text, or null where no part of it is in any template. */
   parts(text, depth) {
     if (depth > DEEPEST || !text.trim()) return null;
-    if (!this.tried.has(text)) {
-      this.tried.set(text, this.whole(text, depth) ?? this.joined(text, depth) ?? this.explained(text, depth) ?? this.labelled(text, depth) ?? this.listed(text, depth));
-    }
+    if (!this.tried.has(text)) this.tried.set(text, this.best(text, depth));
     return this.tried.get(text);
+  }
+
+  /** Of the ways to understand a text the one that leaves the least in English. */
+  best(text, depth) {
+    let [best, least] = [null, Infinity];
+    for (const way of [this.whole, this.joined, this.explained, this.labelled, this.listed]) {
+      const parts = way.call(this, text, depth);
+      const left = parts ? parts.reduce((sum, part) => sum + (part.translated === false ? part.text.length : 0), 0) : Infinity;
+      if (left < least) [best, least] = [parts, left];
+      if (least === 0) break;
+    }
+    return best;
   }
 
   /** One template for all of it. */
   whole(text, depth) {
+    const [word] = /^\S+/.exec(text) ?? [];
     const exact = this.exact.get(text);
     if (exact !== undefined) return [{ text: exact, translated: true }];
-    for (const templates of [this.byWord.get(/^\S+/.exec(text)[0]) ?? [], this.others]) {
+    for (const templates of [this.byWord.get(word) ?? [], this.others]) {
       for (const template of templates) {
         const found = holds(text, template.literals) ? template.pattern.exec(text) : null;
         if (found) return this.filled(template, found, depth);
@@ -86,13 +100,22 @@ export class Catalogue {
     return parts;
   }
 
-  /** "sentence; sentence" */
+  /** "sentence; sentence", each of which may hold "; " itself */
   joined(text, depth) {
     const pieces = clauses(text);
     if (pieces.length < 2) return null;
-    const found = pieces.map((piece) => this.parts(piece, depth + 1));
-    if (!found.some(Boolean)) return null;
-    return found.flatMap((parts, index) => [...(index ? [asItIs("; ")] : []), ...(parts ?? [asItIs(pieces[index], true)])]);
+    const joined = [];
+    let known = false;
+    for (let place = 0, taken; place < pieces.length; place += taken) {
+      let found = null;
+      for (taken = Math.min(MOST_CLAUSES, pieces.length - Math.max(1, place)); taken > 1 && !found; taken -= found ? 0 : 1) {
+        found = this.whole(pieces.slice(place, place + taken).join("; "), depth + 1);
+      }
+      found ??= this.parts(pieces[place], depth + 1);
+      known ||= Boolean(found);
+      joined.push(...(place ? [asItIs("; ")] : []), ...(found ?? [asItIs(pieces[place], true)]));
+    }
+    return known ? joined : null;
   }
 
   /** "sentence (sentence)" */
