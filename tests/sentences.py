@@ -28,6 +28,9 @@ SPEAKING = (
     "dashboard/overview.py",
     "dashboard/verdict.py",
     "model/finding.py",
+    "model/loading",
+    "model/obis.py",
+    "model/settings",
     "model/status.py",
     "model/units.py",
     "operators",
@@ -35,7 +38,6 @@ SPEAKING = (
 """Files and folders whose sentences reach the page: alarms, findings, errors of meters, rejections, gaps, refusals of the API."""
 
 _START = "stops the start; nothing runs that could show it"
-_MISTAKE = "a mistake in pipeline.yaml, as `commands check` says it"
 _DEFECT = "a defect of the caller"
 _LOG = "in the log only"
 _MARK = "the mark of a file"
@@ -51,8 +53,8 @@ NOT_SHOWN = {
     "connectors/dlms/conversation.py:cannot {} while {}": _DEFECT,
     "connectors/dlms/conversation.py:{} while {}": _LOG,
     "connectors/dlms/framing.py:{} to {} {}": _LOG,
-    "connectors/dlms/hdlc/frame.py:address {} does not fit into {} bytes": _MISTAKE,
     "connectors/dlms/hdlc/frame.py:a frame of {} bytes; the length field holds at most {}": _DEFECT,
+    "connectors/dlms/hdlc/frame.py:address {} does not fit into {} bytes": _DEFECT,
     "connectors/dlms/known_meters.py:dlms-in meters, version 1": _MARK,
     "connectors/dlms/link/rfc2217.py:{} to command {}": "what a converter answered, in numbers",
     "connectors/dlms/profile/gap_news.py:intervals lost for good": _LOG,
@@ -60,10 +62,9 @@ NOT_SHOWN = {
     "connectors/dlms/push/authenticity.py:dlms-push-in counters, version 1": _MARK,
     "connectors/dlms/push/authenticity.py:free space on the disk of state_dir and make it writable; until then a restart may believe"
     " a recorded notification once more": _LOG,
-    "connectors/dlms/push/listen.py": _MISTAKE,
     "connectors/dlms/push/troubles.py:alert raised": _LOG,
-    "connectors/dlms/security/protection.py:suite {} has keys of {} bytes": _MISTAKE,
     "connectors/dlms/security/protection.py:needs an APDU, a policy, a system title of 8 bytes and a counter of 32 bits": _DEFECT,
+    "connectors/dlms/security/protection.py:suite {} has keys of {} bytes": _DEFECT,
     "connectors/dlms/states.py": "names of transitions, for the debug log",
     "connectors/thingsboard/ownership.py": _START,
     "connectors/thingsboard/sink.py:set state_dir to a directory this user can write to": _START,
@@ -75,21 +76,22 @@ NOT_SHOWN = {
     },
     "dashboard/configuration.py:the environment variable": "signs by which mistakes are told apart",
     "dashboard/configuration.py:the secret file": "signs by which mistakes are told apart",
-    "operators/alert_rules.py:the publish limits must rise: publish_critical <= publish_warning <= publish_clear": _MISTAKE,
-    "operators/callables.py": _MISTAKE,
+    **{
+        f"model/loading/document.py:{text}": "signs by which YAML's errors are told apart"
+        for text in ("cannot start any token", "quoted scalar", "undefined alias", "single document")
+    },
+    "model/loading/reading_nodes.py:node {}: {} {} already read by {}": "the catalogue has it with `is` and with `are`",
+    "model/loading/reading_nodes.py:{} {} read by no {} node": "the catalogue has it with `is` and with `are`",
+    "model/obis.py:a logical name has 6 bytes, not {}": _DEFECT,
     "operators/debug.py": _LOG,
-    "operators/filter.py": _MISTAKE,
     "operators/health.py": "the line of a window in the log",
-    "operators/map.py:change one of the two names in rename, constants or the template": _MISTAKE,
-    "operators/map.py:map gives meter {} two values under the key {}: {} and {}": _MISTAKE,
-    "operators/map.py:rename gives {} an empty name; write the new key, or use drop": _MISTAKE,
-    "operators/map.py:rename {} to {}: the new key has more wildcards than the pattern": _MISTAKE,
-    "operators/validate.py:there is no rule; give rules or defaults, or leave the node out": _MISTAKE,
-    "operators/validation/rules.py": _MISTAKE,
 }
 """File, or file:sentence -> why nobody reads it on the page."""
 
 HOLE = "{}"
+_FORMAT = re.compile(r"(?<!\$)\{[a-z]\w*\}")
+"""What `str.format` fills in."""
+
 _LOGGING = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
 _SILENT = frozenset(
     {"AccessError", "FastAPI", "Thread", "Field", "NodeType", "execute", "executemany", "executescript", "compile", "TypeVar", "Option"}
@@ -163,7 +165,7 @@ class _Finder(ast.NodeVisitor):
 
     def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, str):
-            self.found.append((node.lineno, node.value))
+            self.found.append((node.lineno, _FORMAT.sub(HOLE, node.value)))
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
         pieces = [str(part.value) if isinstance(part, ast.Constant) else HOLE for part in node.values]

@@ -24,7 +24,7 @@ STATIC = ROOT / "dashboard" / "static"
 FOLDER = STATIC / "i18n" / "es"
 NODE = shutil.which("node")
 WITHOUT = "node is missing, which runs the page's code here: apt-get install nodejs"
-A_HOLE = re.compile(r"\{([#*]?)(\w+)\}")
+A_HOLE = re.compile(r"(?<!\$)\{([#*@]?)(\w+)\}")
 
 
 def pairs(file: Path) -> list[tuple[str, str]]:
@@ -102,7 +102,7 @@ def test_every_template_finds_itself_and_none_takes_what_is_anothers(before: str
 
 
 def filled(template: str) -> str:
-    return A_HOLE.sub(lambda hole: "42" if hole[1] == "#" else f"<{hole[2]}>", template)
+    return A_HOLE.sub(lambda hole: {"#": "42", "@": "word"}.get(hole[1], f"<{hole[2]}>"), template)
 
 
 def test_every_sentence_of_the_source_is_in_the_catalogue() -> None:
@@ -161,6 +161,12 @@ COMPOSED = {
     "/o.sqlite cannot be believed; readings wait in memory": "[/o.sqlite cannot be believed]; las lecturas esperan en memoria",
     "cannot connect to tcp://m:3333: the moon is in the way": "no se puede conectar con tcp://m:3333: [the moon is in the way]",
     "profile 1-0:99.1.0: attribute 2: read-write-denied": "curva 1-0:99.1.0: atributo 2: read-write-denied",
+    "pipeline.yaml:6: template basic: interval: 'ten seconds' is not a duration": (
+        "pipeline.yaml:6: plantilla basic: interval: 'ten seconds' no es una duración"
+    ),
+    "pipeline.yaml:6: node more: meters 'a' and 'b' are already read by meters": (
+        "pipeline.yaml:6: nodo more: meters 'a' and 'b' ya se leen en meters"
+    ),
     "nobody knows this sentence (nor this); nor that": "[nobody knows this sentence (nor this); nor that]",
     "((((": "((((",
     "a (b; no interval is missing": "[a (b; no interval is missing]",

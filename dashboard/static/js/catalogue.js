@@ -1,11 +1,12 @@
 // Sentences that the flow says in English, in the reader's language: English templates with holes and their translations, as
-// gettext's msgid and msgstr. {name} holds data and stays as it is, {#name} a number or a time, {*name} what is a sentence itself.
+// gettext's msgid and msgstr. {name} holds data and stays as it is, {#name} a number or a time, {@name} one word, {*name} what is a
+// sentence itself.
 //
 // Pure: nothing here touches the page. What fits no template stays as it was said.
 
-const HOLE = /\{([#*]?)(\w+)\}/;
+const HOLE = /(?<!\$)\{([#*@]?)(\w+)\}/;
 const LEADING = "((?:(?!; |: | \\().)+?)"; // data that a sentence begins with; what stands before a colon is a label
-const PATTERNS = { "": "((?:(?!; | \\().)+?)", "#": "([-+]?\\d[\\d.,:T+-]*Z?(?: ?%)?)", "*": "(.+?)" };
+const PATTERNS = { "": "((?:(?!; | \\().)+?)", "#": "([-+]?\\d[\\d.,:T+-]*Z?(?: ?%)?)", "@": "(\\S+?)", "*": "(.+?)" };
 const DEEPEST = 10; // a finding holds an alarm's evidence, which holds a meter's last error, which holds a reason, and so on
 const LONGEST = 4_000; // characters; nothing the flow says is longer
 const MOST_CLAUSES = 5; // of one template
@@ -67,7 +68,7 @@ export class Catalogue {
     let [best, least] = [null, Infinity];
     for (const way of [this.whole, this.joined, this.explained, this.labelled, this.listed]) {
       const parts = way.call(this, text, depth);
-      const left = parts ? parts.reduce((sum, part) => sum + (part.translated === false ? part.text.length : 0), 0) : Infinity;
+      const left = parts ? parts.reduce((sum, part) => sum + leftOver(part), 0) : Infinity;
       if (left < least) [best, least] = [parts, left];
       if (least === 0) break;
     }
@@ -95,7 +96,8 @@ export class Catalogue {
       if (place + 2 >= target.length) break;
       const hole = holes.findIndex(({ name }) => name === target[place + 2]);
       const said = found[hole + 1];
-      parts.push(...((holes[hole].kind === "*" && this.parts(said, depth + 1)) || [asItIs(said, holes[hole].kind === "*")]));
+      const inside = holes[hole].kind === "*" ? this.parts(said, depth + 1) : null;
+      parts.push(...(inside ?? [asItIs(said, holes[hole].kind === "*")]));
     }
     return parts;
   }
@@ -152,6 +154,9 @@ export class Catalogue {
 const isData = (text) => !/(?:^|[\s(])[A-Za-z]?[a-z]+,? [a-z]+/.test(text);
 
 const asItIs = (text, judged = false) => ({ text, translated: !judged || isData(text) ? null : false });
+
+/** How much of a part is left in English: characters; words in a hole for data are only likely to be. */
+const leftOver = ({ text, translated }) => (translated === true ? 0 : translated === false ? text.length : isData(text) ? 0 : text.length / 2);
 
 const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 
