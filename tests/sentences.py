@@ -1,7 +1,7 @@
 """The sentences that the flow and the API may say, found in the source: string constants and f-strings with more than one word.
 
-A sentence is kept in the form of a template: what an f-string fills in is a hole. Docstrings, log messages, SQL, descriptions of
-settings and what `NOT_SHOWN` names are left out.
+A sentence is kept in the form of a template: what an f-string fills in is a hole. Docstrings, log messages, SQL and what `NOT_SHOWN`
+names are left out.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ _FORMAT = re.compile(r"(?<!\$)\{[a-z]\w*\}")
 
 _LOGGING = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
 _SILENT = frozenset(
-    {"AccessError", "FastAPI", "Thread", "Field", "NodeType", "execute", "executemany", "executescript", "compile", "TypeVar", "Option"}
+    {"AccessError", "FastAPI", "Thread", "Query", "NodeType", "execute", "executemany", "executescript", "compile", "TypeVar", "Option"}
 )
 _COLUMNS = re.compile(r'\W*(\w+|\{\})(, ("?\w+"?|\{\}|count\(.*))+\W*|(INDEX|TABLE) \w+|count\(\*\).*')
 _MARKUP = re.compile(r"<!doctype|:root|default-src|realm=")
@@ -155,7 +155,11 @@ class _Finder(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         function = node.func
         name = function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
-        if name not in _SILENT and not (isinstance(function, ast.Attribute) and name in _LOGGING):
+        if name == "Field":  # what a setting is for is the remedy of a mistake in it
+            for keyword in node.keywords:
+                if keyword.arg == "description":
+                    self.visit(keyword.value)
+        elif name not in _SILENT and not (isinstance(function, ast.Attribute) and name in _LOGGING):
             self.generic_visit(node)
 
     def visit_Dict(self, node: ast.Dict) -> None:

@@ -179,6 +179,15 @@ def test_sentences_are_translated_part_by_part() -> None:
     assert dict(zip(COMPOSED, map(words, translated(list(COMPOSED))), strict=True)) == COMPOSED
 
 
+def test_every_mistake_of_a_configuration_that_the_tests_know_is_said_in_spanish() -> None:
+    lines = [line.strip() for file in sorted((ROOT / "tests" / "cases").glob("*/error.txt")) for line in file.read_text().splitlines()]
+    problems = sorted({line.removeprefix("-> ") for line in lines if not line.startswith("the configuration has")})
+    assert len(problems) > 150
+    shown = zip(problems, translated(problems), strict=True)
+    english = {line: "".join(text for text, done in parts if done is False) for line, parts in shown if any(p is False for _, p in parts)}
+    assert set(english.values()) == {"copy it from the device in ThingsBoard", "did not find expected key (while parsing a block mapping)"}
+
+
 def test_what_nobody_foresaw_ends_and_stays_as_it_is() -> None:
     strange = [
         "last error: " * 300,

@@ -6,7 +6,7 @@ import { Catalogue } from "./catalogue.js";
 export const LANGUAGES = { en: "English", es: "Español" };
 
 /** The flow speaks English; for other languages there is a catalogue of its sentences, in files by topic: i18n/es/alarms.json. */
-const TOPICS = ["alarms", "configuration", "flow", "links", "meters", "nodes", "outbox", "protocol", "push", "rejections", "session", "settings", "system", "words"];
+const TOPICS = ["alarms", "configuration", "descriptions", "flow", "links", "meters", "nodes", "outbox", "protocol", "push", "rejections", "session", "settings", "system", "words"];
 
 let language = "en";
 let texts = {};
