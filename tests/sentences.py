@@ -82,6 +82,10 @@ NOT_SHOWN = {
     },
     "model/loading/reading_nodes.py:node {}: {} {} already read by {}": "the catalogue has it with `is` and with `are`",
     "model/loading/reading_nodes.py:{} {} read by no {} node": "the catalogue has it with `is` and with `are`",
+    **{
+        f"model/units.py:{name}": "names of dimensions, which may be the keys of readings as well"
+        for name in ("apparent power", "reactive power", "apparent energy", "reactive energy", "volume flow")
+    },
     "model/obis.py:a logical name has 6 bytes, not {}": _DEFECT,
     "operators/debug.py": _LOG,
     "operators/health.py": "the line of a window in the log",

@@ -153,6 +153,7 @@ COMPOSED = {
     "900 of 1000 cycles published (90.5 %): 20 failed at the meters, 80 read but not acknowledged by ThingsBoard": (
         "900 de 1000 ciclos publicados (90.5 %): 20 fallaron en los medidores, 80 leídos pero sin acuse de ThingsBoard"
     ),
+    "127.0.0.1:1883: [Errno 111] Connection refused": "127.0.0.1:1883: [Errno 111] conexión rechazada",
     "the meter's clock is 2.5 h behind": "el reloj del medidor va atrasado 2.5 h",
     "not connected to mqtt://tb:1883 since 2026-11-24 17:40:07 UTC, backing-off: tls, no TLS connection could be made": (
         "sin conexión con mqtt://tb:1883 desde 2026-11-24 17:40:07 UTC, en espera para reconectar: sin TLS, no se pudo establecer una"
@@ -165,8 +166,10 @@ COMPOSED = {
         "pipeline.yaml:6: plantilla basic: interval: 'ten seconds' no es una duración"
     ),
     "pipeline.yaml:6: node more: meters 'a' and 'b' are already read by meters": (
-        "pipeline.yaml:6: nodo more: meters 'a' and 'b' ya se leen en meters"
+        "pipeline.yaml:6: nodo more: medidores 'a' y 'b' ya se leen en meters"
     ),
+    "access: read-write-denied (counter)": "acceso denegado: read-write-denied (counter)",
+    "timeout: no association within 30 s (session)": "sin respuesta a tiempo: sin asociación en 30 s (session)",
     "nobody knows this sentence (nor this); nor that": "[nobody knows this sentence (nor this); nor that]",
     "((((": "((((",
     "a (b; no interval is missing": "[a (b; no interval is missing]",

@@ -126,7 +126,7 @@ export class Catalogue {
     if (open < 1) return null;
     const head = this.parts(text.slice(0, open), depth + 1);
     const tail = text.slice(open + 2, -1);
-    const inside = this.parts(tail, depth + 1);
+    const inside = /\s/.test(tail) ? this.parts(tail, depth + 1) : null; // one word is a name, of a value for instance
     if (!head && !inside) return null;
     return [...(head ?? [asItIs(text.slice(0, open), true)]), asItIs(" ("), ...(inside ?? [asItIs(tail, true)]), asItIs(")")];
   }
@@ -135,10 +135,9 @@ export class Catalogue {
   labelled(text, depth) {
     const colon = text.indexOf(": ");
     if (colon < 1) return null;
-    const said = this.parts(text.slice(colon + 2), depth + 1);
-    if (!said) return null;
-    const label = text.slice(0, colon);
-    return [...(this.parts(label, depth + 1) ?? [asItIs(label, true)]), asItIs(": "), ...said];
+    const [label, rest] = [text.slice(0, colon), text.slice(colon + 2)];
+    const said = this.parts(rest, depth + 1) ?? (this.exact.has(label) && isData(rest) ? [asItIs(rest)] : null);
+    return said && [...(this.parts(label, depth + 1) ?? [asItIs(label, true)]), asItIs(": "), ...said];
   }
 
   /** "sentence, sentence", where all of them are known */
