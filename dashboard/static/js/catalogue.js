@@ -18,10 +18,10 @@ export class Catalogue {
   constructor(entries) {
     this.exact = new Map();
     this.byWord = new Map();
-    this.others = []; // those that begin with a hole
+    this.byLaterWord = new Map(); // those that begin with a hole, by a word that they have for certain
+    this.others = [];
     this.memory = new Map();
     for (const [english, translation] of Object.entries(entries)) this.add(english, translation);
-    for (const templates of [...this.byWord.values(), this.others]) templates.sort((a, b) => b.weight - a.weight);
   }
 
   /**
@@ -33,7 +33,7 @@ export class Catalogue {
     const known = this.memory.get(text);
     if (known) return known;
     this.tried = new Map();
-    const parts = merged(this.parts(text, 0) ?? [{ text, translated: isData(text) ? null : false }]);
+    const parts = merged(this.parts(text, 0) ?? this.named(text) ?? [{ text, translated: isData(text) ? null : false }]);
     if (this.memory.size >= REMEMBERED) this.memory.clear();
     this.memory.set(text, parts);
     return parts;
@@ -52,8 +52,10 @@ export class Catalogue {
     const target = translation.split(new RegExp(HOLE, "g"));
     const template = { english, literals, holes, pattern: new RegExp(`^${source}$`, "s"), target, weight: weightOf(literals, holes) };
     const word = /^\S+(?= )/.exec(literals[0])?.[0];
-    if (word === undefined) this.others.push(template);
-    else this.byWord.set(word, [...(this.byWord.get(word) ?? []), template]);
+    const later = literals.slice(1).map((literal) => / (\S+) /.exec(literal)?.[1] ?? "").sort((a, b) => b.length - a.length)[0];
+    if (word !== undefined) into(this.byWord, word, template);
+    else if (later) into(this.byLaterWord, later, template);
+    else this.others.push(template);
   }
 
   /** The parts of a text, or null where no part of it is in any template. */
@@ -77,16 +79,21 @@ export class Catalogue {
 
   /** One template for all of it. */
   whole(text, depth) {
-    const [word] = /^\S+/.exec(text) ?? [];
     const exact = this.exact.get(text);
     if (exact !== undefined) return [{ text: exact, translated: true }];
-    for (const templates of [this.byWord.get(word) ?? [], this.others]) {
-      for (const template of templates) {
-        const found = holds(text, template.literals) ? template.pattern.exec(text) : null;
-        if (found) return this.filled(template, found, depth);
-      }
+    for (const template of this.candidates(text)) {
+      const found = holds(text, template.literals) ? template.pattern.exec(text) : null;
+      if (found) return this.filled(template, found, depth);
     }
     return null;
+  }
+
+  /** The templates that a text may be of, those that say the most first. */
+  candidates(text) {
+    const words = text.split(/\s+/);
+    const found = [...(this.byWord.get(words[0]) ?? []), ...this.others];
+    for (const word of new Set(words)) found.push(...(this.byLaterWord.get(word) ?? []));
+    return found.sort((a, b) => b.weight - a.weight);
   }
 
   filled({ holes, target }, found, depth) {
@@ -96,7 +103,7 @@ export class Catalogue {
       if (place + 2 >= target.length) break;
       const hole = holes.findIndex(({ name }) => name === target[place + 2]);
       const said = found[hole + 1];
-      const inside = holes[hole].kind === "*" ? this.parts(said, depth + 1) : null;
+      const inside = holes[hole].kind === "*" ? (this.parts(said, depth + 1) ?? this.named(said)) : null;
       parts.push(...(inside ?? [asItIs(said, holes[hole].kind === "*")]));
     }
     return parts;
@@ -136,8 +143,15 @@ export class Catalogue {
     const colon = text.indexOf(": ");
     if (colon < 1) return null;
     const [label, rest] = [text.slice(0, colon), text.slice(colon + 2)];
-    const said = this.parts(rest, depth + 1) ?? (this.exact.has(label) && isData(rest) ? [asItIs(rest)] : null);
+    const said = this.parts(rest, depth + 1);
     return said && [...(this.parts(label, depth + 1) ?? [asItIs(label, true)]), asItIs(": "), ...said];
+  }
+
+  /** "label: data", where there is nothing else */
+  named(text) {
+    const [label, ...rest] = text.split(": ");
+    const known = rest.length && isData(rest.join(": ")) ? this.exact.get(label) : undefined;
+    return known === undefined ? null : [{ text: known, translated: true }, asItIs(`: ${rest.join(": ")}`)];
   }
 
   /** "sentence, sentence", where all of them are known */
@@ -148,6 +162,8 @@ export class Catalogue {
     return rest && [...first, asItIs(", "), ...rest];
   }
 }
+
+const into = (map, word, template) => map.set(word, [...(map.get(word) ?? []), template]);
 
 /** Whether nobody has to understand the words: an address, a name, a number; not two words of a sentence. */
 const isData = (text) => !/(?:^|[\s(])[A-Za-z]?[a-z]+,? [a-z]+/.test(text);
