@@ -17,6 +17,11 @@ export function plainSentence(text) {
   return (currentCatalogue()?.translate(text) ?? [{ text }]).map((part) => part.text).join("");
 }
 
+/** The same with the original below where it differs, for a place that is too narrow for all of it. */
+export function bothWays(text) {
+  return [...new Set([plainSentence(text), text])].join("\n");
+}
+
 /** Whether the reader sees other words than those that were said. */
 export function isTranslated(text) {
   return Boolean(text && currentCatalogue()?.translate(text).some(({ translated }) => translated));

@@ -5,7 +5,7 @@ import { Feed, emptyBox, errorBox, loadingBox } from "../feed.js";
 import { duration, number, percent, quantity, timeElement } from "../format.js";
 import { t } from "../i18n.js";
 import { hashOf, replaceParameters } from "../router.js";
-import { sentence } from "../sentences.js";
+import { bothWays, sentence } from "../sentences.js";
 import { effective, stateLabel, stateShape } from "../state.js";
 
 const COLUMNS = [
@@ -116,7 +116,7 @@ class MetersView {
       [duration(meter.read_p50), meter.read_p95 === null || meter.read_p95 === undefined ? null : el("span", { class: "secondary", text: t("meters.p95", { time: duration(meter.read_p95) }) })],
       [timeElement(meter.last_good, true)],
       [number(meter.gaps_open), meter.gaps_lost ? el("span", { class: "secondary", text: t("meters.lost", { n: number(meter.gaps_lost) }) }) : null],
-      [meter.last_error ? sentence(meter.last_error, { class: "error-text", title: meter.last_error }) : "–"],
+      [meter.last_error ? sentence(meter.last_error, { class: "error-text", title: bothWays(meter.last_error) }) : "–"],
     ];
     row.lastChild.toggleAttribute("data-empty", !meter.last_error);
     cells.forEach((content, index) => row.children[index].replaceChildren(...content.filter((part) => part !== null)));
