@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
 
+import structlog
+
 from connectors.dlms.security.protection import HIGHEST_COUNTER
 from model.errors import MeterError, StorageError
 from model.messages import ErrorKind
@@ -35,6 +37,8 @@ CHUNK = 1000
 
 FEW = 100
 """Numbers left at which the next chunk is due: an exchange with many blocks must not wait for the disk on its way."""
+
+log = structlog.get_logger(__name__)
 
 _BUSY_SECONDS = 10.0
 _CONTEXT = b"dlms-thingsboard invocation counter of key\0"
@@ -153,8 +157,11 @@ class InvocationCounter:
         self._preparing = Lock()  # a caller that was cut short may have left its thread behind
         self._loaded = False
         self._written: tuple[bytes, int | None] = (b"", None)
+        self._elsewhere = 0
         self.is_first_contact = False
-        """Whether nothing was known when it was loaded, so that the meter should be asked."""
+        """Whether nothing was known when it was loaded, or less than elsewhere, so that the meter should be asked."""
+        self.reserved: int | None = None
+        """No number from this one on was ever used, as far as this process knows; None before anything is known."""
         self.last_used: int | None = None
         self.server_title = b""
         self.server_counter: int | None = None
@@ -169,6 +176,14 @@ class InvocationCounter:
         """No number below this one is used any more."""
         return self._least
 
+    def was_reserved_elsewhere(self, end: int) -> None:
+        """What `reserved` was when the last snapshot was taken; another host may have read the meter then, with a file of its own.
+
+        Where this host's file knows less, the meter is asked, and no number below `end` + `CHUNK` is used: so many may have been
+        used after that snapshot. Call it before anything else.
+        """
+        self._elsewhere = end
+
     def load(self) -> None:
         """Read what is known. Blocks.
 
@@ -182,7 +197,16 @@ class InvocationCounter:
             self._least = max(self._least, known[0])
             self.server_title, self.server_counter = known[1], known[2]
             self._written = self.server_title, self.server_counter
+        if self._elsewhere > (0 if known is None else known[0]):
+            self.is_first_contact = True
+            self._least = max(self._least, min(self._elsewhere + CHUNK, HIGHEST_COUNTER))
+            log.info("the meter was read by another host before: its invocation counter goes on from there", begins_with=self._least)
         self._loaded = True
+
+    @property
+    def key(self) -> str:
+        """Whose numbers they are: client and fingerprint of the key; those of another key are other numbers."""
+        return f"{self._id.client_sap}:{self._id.key}"
 
     def prepare(self) -> None:
         """Load and reserve, so that the next `FEW` numbers are at hand. Blocks.
@@ -228,6 +252,7 @@ class InvocationCounter:
         numbers = self._store.reserve(self._id, self._least)
         self.is_first_contact = False
         self._reserved.append(numbers)
+        self.reserved = numbers.stop
         self._least = self._reserved[0].start
 
     def _left(self) -> int:

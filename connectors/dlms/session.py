@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -122,6 +123,20 @@ class Session:
     def invocation_counter(self) -> int | None:
         """The last one that was used towards this meter; None without ciphering."""
         return None if self._recovery is None or self._counter is None else self._counter.last_used
+
+    @property
+    def counter_state(self) -> dict[str, Any] | None:
+        """How far the invocation counter may have been used, for the snapshot; None without one, or before it was used."""
+        if self._counter is None or self._counter.reserved is None:
+            return None
+        return {"key": self._counter.key, "reserved": self._counter.reserved}
+
+    def restore_counter(self, state: Any) -> None:
+        """Go on behind a `counter_state`, which may be of another host; one of another key, or what is none, is left out."""
+        if self._counter is not None and isinstance(state, dict) and state.get("key") == self._counter.key:
+            reserved = state.get("reserved")
+            if isinstance(reserved, int):
+                self._counter.was_reserved_elsewhere(reserved)
 
     def take_violations(self) -> tuple[ViolationCount, ...]:
         """What arrived and was not believed since the last call."""

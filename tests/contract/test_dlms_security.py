@@ -69,12 +69,24 @@ def start(meters: BackgroundMeters, settings: MeterSettings, access: ClientAcces
     return meters.start(config, behaviour)
 
 
-def read(settings: MeterSettings, address: str, state: Path, count: int = 1, then: Callable[[], None] = lambda: None) -> list[Cycle]:
-    """`count` cycles of one process, then a release; `then` is called after the first one."""
+def read(
+    settings: MeterSettings,
+    address: str,
+    state: Path,
+    count: int = 1,
+    then: Callable[[], None] = lambda: None,
+    snapshot: list[Any] | None = None,
+) -> list[Cycle]:
+    """`count` cycles of one process, then a release; `then` is called after the first one.
+
+    :arg snapshot: what is restored of the counter, and replaced by what it is in the end.
+    """
 
     async def run() -> list[Cycle]:
         plan = plan_reads({key: ReadSettings(obis=obis) for key, obis in READS.items()})
         session = Session(settings, lambda _id, _connect: address, InvocationCounters(state / "counters.sqlite"))
+        if snapshot is not None:
+            session.restore_counter(snapshot.pop())
         poll = MeterPoll(settings, plan, 60.0, session)
         cycles = []
         try:
@@ -83,6 +95,8 @@ def read(settings: MeterSettings, address: str, state: Path, count: int = 1, the
                 if number == 0:
                     then()
                 await asyncio.sleep(0.03)  # beyond the longest back-off of these tests
+            if snapshot is not None:
+                snapshot.append(session.counter_state)
             return cycles
         finally:
             await poll.close()
@@ -185,6 +199,20 @@ def test_a_counter_that_another_client_drove_up_is_recovered_once(meters: Backgr
     (cycle,) = read(settings, address, tmp_path)
     assert cycle.outcome is Outcome.OK
     assert cycle.invocation_counter is not None and cycle.invocation_counter > 50_000
+
+
+def test_a_meter_that_moves_between_hosts_is_never_given_a_number_twice(meters: BackgroundMeters, tmp_path: Path) -> None:
+    """Each host has a counter file of its own; the snapshot comes along."""
+    settings, access = settings_of(invocation_counter_object="0-0:43.1.99.255")  # which the meter does not have: it cannot be asked
+    address = start(meters, settings, access)
+    snapshot: list[Any] = [None]
+    used: list[int] = []
+    for host in ("north", "south", "north", "north", "south"):
+        (cycle,) = read(settings, address, tmp_path / host, snapshot=snapshot)
+        assert cycle.outcome is Outcome.OK and cycle.invocation_counter is not None
+        used.append(cycle.invocation_counter)
+    assert used == sorted(set(used))
+    assert not meters.counters("m").refusals
 
 
 def test_a_meter_that_refuses_every_counter_is_left_alone(meters: BackgroundMeters, tmp_path: Path) -> None:

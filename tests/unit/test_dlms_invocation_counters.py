@@ -315,3 +315,50 @@ def test_the_next_chunk_is_reserved_before_the_last_one_ends(store: InvocationCo
     assert counter.is_due
     counter.prepare()
     assert not counter.is_due
+
+
+def test_a_meter_that_another_host_read_meanwhile_is_asked_and_no_number_comes_twice(tmp_path: Path) -> None:
+    north, south = (InvocationCounters(tmp_path / name / "counters.sqlite") for name in ("north", "south"))
+    first = north.of(METER)
+    used = {first.next() for _ in range(10)}
+    moved = south.of(METER)
+    assert first.reserved is not None
+    moved.was_reserved_elsewhere(first.reserved)
+    used |= {first.next() for _ in range(CHUNK)}  # after the snapshot
+    moved.load()
+    assert moved.is_first_contact  # so the meter is asked, and only a higher number of its own is taken
+    moved.prepare()
+    there = {moved.next() for _ in range(2 * CHUNK)}
+    assert not used & there and max(used) < min(there)
+    back = north.of(METER)  # whose file is of the time before
+    assert moved.reserved is not None
+    back.was_reserved_elsewhere(moved.reserved)
+    back.load()
+    assert back.is_first_contact and back.next() > max(there)
+
+
+def test_a_snapshot_of_the_same_host_changes_nothing(store: InvocationCounters) -> None:
+    counter = store.of(METER)
+    counter.next()
+    again = store.of(METER)
+    assert counter.reserved is not None
+    again.was_reserved_elsewhere(counter.reserved)
+    again.load()
+    assert not again.is_first_contact and again.next() == CHUNK + 1
+
+
+def test_only_the_state_of_the_same_key_is_restored(store: InvocationCounters) -> None:
+    session = Session(METER, lambda _, url: url, store)
+    assert session.counter_state is None
+    key = store.of(METER).key
+    for state, asked in ((None, False), ({"key": "1:other", "reserved": 9}, False), ([], False), ({"key": key, "reserved": 9}, True)):
+        session = Session(METER, lambda _, url: url, store)
+        session.restore_counter(state)
+        counter = session._counter
+        assert counter is not None
+        counter.load()
+        counter.prepare()
+        assert (counter.next() > 9 + CHUNK - 1) is asked
+        assert session.counter_state == {"key": key, "reserved": counter.reserved}
+        if not asked:
+            (store._path).unlink()
