@@ -1,7 +1,9 @@
 """The recovery store: looked at before Bytewax opens it, which answers whatever is wrong with a panic and a traceback.
 
-A store is a folder of SQLite files, its partitions, each of which says how many there are. In a cluster over several hosts
-each host may have some of them, so only a process that runs alone can tell that one is missing. Nothing here is ever deleted.
+A store is a folder of SQLite files, its partitions, each of which says how many there are. In a cluster over several hosts all of
+them are on the host of process 0, beside outbox and archive, and the other hosts have an empty folder: of a second store, or of a
+copy, the engine would use some files here and some there without a word, and a store in parts is lost with any of its hosts.
+Nothing here is ever deleted.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from bytewax.recovery import init_db_dir
 
 from connectors.disk import is_locked
 from flows.engine_options import engine_options
-from model.cluster import Place
+from model.cluster import KEEPER, Place
 from model.errors import StorageError
 from model.node import Remembered, no_memory
 
@@ -31,6 +33,7 @@ FOLDER = "recovery"
 """Of the store, inside state_dir."""
 
 MAKE = "python -m commands recovery"
+MAKE_ELSEWHERE = "python -m commands recovery --elsewhere"
 SET_ASIDE = "python -m commands recovery --set-aside"
 
 MAKE_REMEDY = f"make it once, before the first start: {MAKE}; where it was made already, check the path and whether its disk is mounted"
@@ -152,6 +155,32 @@ def check_store(store: Path, complete: bool = True) -> StoreState:
     return StoreState(count, size, datetime.fromtimestamp(written, tz=timezone.utc))
 
 
+def leave_to_another_host(store: Path) -> None:
+    """Make the empty folder that a host needs whose cluster has its store on another one.
+
+    :raises StorageError: when it cannot be made, or is not empty.
+    """
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"the folder {store} cannot be made: {error.strerror}", "make state_dir writable, or set another one") from error
+    check_no_store(store, "another host")
+
+
+def check_no_store(store: Path, keeper: str) -> None:
+    """Make sure that the folder is there and empty.
+
+    :arg keeper: where the store is.
+    :raises StorageError: when it is not.
+    """
+    if not store.is_dir():
+        remedy = f"make it: {MAKE_ELSEWHERE}"
+        raise StorageError(f"the store of this cluster is on {keeper}, and the empty folder {store} is missing here", remedy)
+    if partitions(store):
+        remedy = f"move this one aside, it is kept: {SET_ASIDE} --elsewhere; where this host is to keep the store, make it process 0"
+        raise StorageError(f"there is a recovery store in {store}, but this cluster has its one on {keeper}", remedy)
+
+
 def _written(parts: Iterable[Path]) -> tuple[float, int]:
     """When the partitions or the files beside them were written last, and their size in bytes."""
     written, size = 0.0, 0
@@ -172,7 +201,10 @@ def store_in_use(place: Place, arguments: Sequence[str] | None = None, environme
     store = engine_options(sys.argv[1:] if arguments is None else arguments, environment).recovery
     if store is None:
         return no_memory
-    check_store(store, complete=place.count == 1)
+    if KEEPER in place.elsewhere_by_number:
+        check_no_store(store, place.elsewhere_by_number[KEEPER])
+    else:
+        check_store(store, complete=place.count == 1 or place.spans_hosts)
     return partial(remembered, store)
 
 

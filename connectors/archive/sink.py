@@ -33,6 +33,7 @@ from connectors.archive.salvage import replace_damaged
 from connectors.archive.schema import FILE_NAME
 from connectors.archive.store import ArchiveStore
 from connectors.disk import inode_of, is_damage, may_heal
+from model.cluster import Place
 from model.errors import StorageError
 from model.messages import Alert, Cycle, Gap, HealthReport, Message, Reading, Receipt, Rejection
 from model.node import BuildContext, NodeType, Ports
@@ -47,6 +48,7 @@ RETRY_SECONDS = 5.0
 _CHUNK = 5_000
 
 Item = Union[Message, Opening]
+_ALONE = Place()
 
 
 class ArchiveSettings(NodeSettings):
@@ -189,15 +191,17 @@ class ArchiveSink(FixedPartitionedSink[Item, None]):
 
     :arg path: the file; its directory is made if need be.
     :arg keep: seconds after which rows are deleted.
+    :arg place: this process; over several hosts one of them has the file, always the same.
     """
 
-    def __init__(self, path: Path, keep: float) -> None:
+    def __init__(self, path: Path, keep: float, place: Place = _ALONE) -> None:
+        self._place = place
         self._path = path
         self._keep = keep
 
     def list_parts(self) -> list[str]:
         """The one partition."""
-        return ["archive"]
+        return ["archive"] if self._place.keeps else []
 
     def part_fn(self, item_key: str) -> int:
         """Everything goes to the one partition."""
@@ -212,19 +216,20 @@ class ArchiveSink(FixedPartitionedSink[Item, None]):
 
 
 @operator
-def archive_out(step_id: str, *ups: KeyedStream[Any], path: Path, keep: float) -> None:
+def archive_out(step_id: str, *ups: KeyedStream[Any], path: Path, keep: float, place: Place = _ALONE) -> None:
     """Write everything to the archive.
 
     :arg ups: streams of any messages, keyed by meter.
     :arg path: the SQLite file.
     :arg keep: seconds after which rows are deleted.
+    :arg place: see `ArchiveSink`.
     """
-    op.output("write", merge_after_opening("inputs", *ups), ArchiveSink(path, keep))
+    op.output("write", merge_after_opening("inputs", *ups), ArchiveSink(path, keep, place))
 
 
 def build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
     """Add the node to the flow."""
-    archive_out(context.node_id, *inputs, path=context.pipeline.state_dir / FILE_NAME, keep=context.settings.keep)
+    archive_out(context.node_id, *inputs, path=context.pipeline.state_dir / FILE_NAME, keep=context.settings.keep, place=context.place)
     return {}
 
 

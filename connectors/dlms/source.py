@@ -1,7 +1,8 @@
 """`dlms-in`: polls DLMS meters, one partition per meter, and emits one Cycle per meter and interval.
 
 Parallelism: meters; Bytewax spreads the partitions over all workers. The meters of a shared line are listed in one
-process of a cluster only, and so read there, by whichever worker, over the one background loop. Guarantee: every due
+process of a cluster only, and so read there, by whichever worker, over the one background loop. Over several hosts each meter
+stays with one process, see `model.cluster`, and serial ports are those of process 0's host. Guarantee: every due
 cycle gives exactly one `Cycle`, also when the meter cannot be reached; a live register cannot be read again, so what was
 read after the last snapshot and not yet stored is lost by a kill -9 and nothing else is. Snapshot: a version mark only.
 Blocks: nothing; the meters are read on a background asyncio loop that also keeps their schedule, `next_batch` takes what
@@ -11,7 +12,7 @@ is finished.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -70,8 +71,11 @@ START_SPACING = 0.05
 POLL_STEP = "poll"
 """Name of the input step inside the node's; with the node's id it is what the recovery store files partitions under."""
 
+COUNTER = "counter"
+"""Key of the snapshot: how far the invocation counter may have been used, see `Session.counter_state`."""
+
 Snapshot = dict[str, Any]
-"""`version`, and `profiles`: the ledger of each load profile, which says what is read and what is missing."""
+"""`version`; `profiles`: the ledger of each load profile, which says what is read and what is missing; `COUNTER` of a ciphered meter."""
 
 Item = Union[Cycle, Gap]
 
@@ -90,8 +94,9 @@ class DlmsInSettings(NodeSettings):
 class MeterPartition(StatefulSourcePartition[tuple[str, Item], Snapshot]):
     """One meter: takes the cycles that its poll on the background loop has finished."""
 
-    def __init__(self, meter: str, poll: ScheduledPoll, stop: Stop) -> None:
+    def __init__(self, meter: str, poll: ScheduledPoll, stop: Stop, counter: Callable[[], dict[str, Any] | None] = lambda: None) -> None:
         self._meter = meter
+        self._counter = counter
         self._poll = poll
         self._stop = stop
         self._work = BackgroundWork(poll.run(), poll.stop, stop)
@@ -112,8 +117,9 @@ class MeterPartition(StatefulSourcePartition[tuple[str, Item], Snapshot]):
         return next_wake(0.0 if self._stop.requested() else self._poll.idle_for())
 
     def snapshot(self) -> Snapshot:
-        """What is read of the load profiles; an instantaneous value has no position to return to."""
-        return {"version": VERSION, "profiles": self._poll.position}
+        """What is read of the load profiles, and how far the counter was used; an instantaneous value has no position to return to."""
+        counter = self._counter()
+        return {"version": VERSION, "profiles": self._poll.position, **({} if counter is None else {COUNTER: counter})}
 
     def close(self) -> None:
         """Give the meter back where a stop did not already do so; never raises, never waits."""
@@ -172,7 +178,7 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Item], Snapshot]):
         self._resolve = resolve
         self._stop = stop
         self._lines = pipeline.shared_lines()
-        self._elsewhere = place.elsewhere(self._lines)
+        self._elsewhere = _read_elsewhere(meters, self._lines, place)
         self._gate = _process_gate(pipeline.limits)
         self._bookmark = bookmark
         self._recalls = recalls
@@ -196,10 +202,12 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Item], Snapshot]):
         plan = plan_reads(self._pipeline.reads(meter))
         access = self._access(meter)
         session = Session(meter, self._resolve, self._counters, access)
+        if isinstance(resume_state, dict):
+            session.restore_counter(resume_state.get(COUNTER))
         known = _ledgers(resume_state)
         poll = MeterPoll(meter, plan, interval, session, access, self._backfill(meter, interval, access, known))
         schedule = Schedule(time.monotonic() + spacing * self._rank[for_part], interval)
-        return MeterPartition(for_part, ScheduledPoll(for_part, poll, schedule, _backlog), self._stop)
+        return MeterPartition(for_part, ScheduledPoll(for_part, poll, schedule, _backlog), self._stop, lambda: session.counter_state)
 
     def _backfill(self, meter: MeterSettings, interval: float, access: Access, known: dict[str, Any]) -> Backfill:
         """The meter's load profiles; a step should leave time for the polls, and for the other meters of a shared line."""
@@ -226,6 +234,15 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Item], Snapshot]):
     def _access(self, meter: MeterSettings) -> Access:
         line = self._lines.get(meter.id)
         return OwnConnection(meter, self._gate) if line is None else join_line(line, meter, self._gate)
+
+
+def _read_elsewhere(meters: Sequence[MeterSettings], lines: Mapping[str, str], place: Place) -> frozenset[str]:
+    """The meters that other processes read, as far as that is not left to the engine."""
+    if not place.spans_hosts:
+        return place.elsewhere(lines)
+    here = {meter.id for meter in meters if meter.address.is_serial_port}
+    others = {meter.id: lines.get(meter.id, meter.id) for meter in meters if meter.id not in here}
+    return place.elsewhere(others) | (frozenset() if place.keeps else frozenset(here))
 
 
 def _ledgers(state: Snapshot | None) -> dict[str, Any]:

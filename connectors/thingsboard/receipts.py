@@ -21,6 +21,7 @@ from bytewax.operators import KeyedStream
 from connectors.thingsboard.bulletin import bulletin_of
 from connectors.thingsboard.journal import CURSOR_VERSION, Cursor, Journal, checked_cursor
 from connectors.thingsboard.outbox_schema import FILE_NAME
+from model.cluster import Place
 from model.messages import Alert, Dropped, Receipt, Rejection
 from model.node import MAIN, BuildContext, NodeType, Ports
 from model.restored import restored
@@ -35,6 +36,8 @@ BUSY_WAKE, IDLE_WAKE = 0.2, 0.5
 
 LAST_LOOKS = 5
 """Looks after a stop was requested, for the receipts of what the other sources read last."""
+
+_ALONE = Place()
 
 News = Union[Receipt, Rejection, Dropped, Alert]
 
@@ -81,16 +84,18 @@ class ReceiptsSource(FixedPartitionedSource[tuple[str, News], Cursor]):
 
     :arg path: the outbox file; it may not exist yet.
     :arg stop: ends the input.
+    :arg place: this process; the file is on the host of the session.
     """
 
-    def __init__(self, path: Path, stop: Stop) -> None:
+    def __init__(self, path: Path, stop: Stop, place: Place = _ALONE) -> None:
+        self._place = place
         self._path = path
         self._stop = stop
 
     def list_parts(self) -> list[str]:
         """The single partition."""
         self._stop.attend()
-        return [PARTITION]
+        return [PARTITION] if self._place.keeps else []
 
     def build_part(self, step_id: str, for_part: str, resume_state: Cursor | None) -> ReceiptsPartition:
         """Continue behind the snapshot, or start at the end."""
@@ -121,7 +126,7 @@ def receipts_in(step_id: str, flow: Dataflow, source: ReceiptsSource) -> Receipt
 
 
 def _build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
-    source = ReceiptsSource(context.pipeline.state_dir / FILE_NAME, context.stop)
+    source = ReceiptsSource(context.pipeline.state_dir / FILE_NAME, context.stop, context.place)
     out = receipts_in(context.node_id, context.flow, source)
     return {MAIN: out.receipts, "rejected": out.rejected, "dropped": out.dropped, "alerts": out.alerts}
 

@@ -72,3 +72,29 @@ def test_a_damaged_store_is_told_and_can_be_set_aside(file: Path) -> None:
     assert (aside / "part-0.sqlite3").read_text() == "something else"
     assert str(aside) in result.stderr
     assert runner.invoke(app, ["recovery", str(file)]).exit_code == 0
+
+
+def test_where_another_host_has_the_store_only_a_folder_is_made(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = file.parent / "state" / "recovery"
+    for options in (["--elsewhere"], ["--elsewhere", "--json"]):
+        result = runner.invoke(app, ["recovery", str(file), *options])
+        assert result.exit_code == 0 and str(store) in result.stdout
+        assert list(store.iterdir()) == []
+    monkeypatch.setenv("BYTEWAX_ADDRESSES", "north:2101;south:2101")
+    monkeypatch.setenv("BYTEWAX_PROCESS_ID", "1")
+    assert runner.invoke(app, ["recovery", str(file), "--partitions", "2"]).exit_code == 0
+    assert list(store.iterdir()) == []
+    monkeypatch.setenv("BYTEWAX_PROCESS_ID", "0")
+    assert runner.invoke(app, ["recovery", str(file)]).exit_code == 0
+    assert len(list(store.iterdir())) == 1
+
+
+def test_a_store_that_was_here_before_is_kept_aside(file: Path) -> None:
+    store = file.parent / "state" / "recovery"
+    runner.invoke(app, ["recovery", str(file)])
+    refused = runner.invoke(app, ["recovery", str(file), "--elsewhere"])
+    assert refused.exit_code == 1 and "--set-aside --elsewhere" in refused.stderr
+    moved = runner.invoke(app, ["recovery", str(file), "--set-aside", "--elsewhere"])
+    assert moved.exit_code == 0 and list(store.iterdir()) == []
+    (aside,) = store.parent.glob("recovery.aside-*")
+    assert len(list(aside.iterdir())) == 1

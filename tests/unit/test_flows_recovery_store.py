@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.recovery_store import back_up, check_store, make_store, remembered, set_aside, store_in_use
+from flows.recovery_store import back_up, check_store, leave_to_another_host, make_store, remembered, set_aside, store_in_use
 from model.cluster import Place
 from model.errors import StorageError
 
@@ -136,3 +136,28 @@ def test_set_aside_keeps_everything(store: Path) -> None:
     assert {file.name: file.read_bytes() for file in aside.iterdir()} == before
     assert not store.exists()
     assert set_aside(store) is None
+
+
+HOSTS = ("north:2101", "south:2101")
+
+
+def test_over_several_hosts_all_files_are_with_process_0(store: Path) -> None:
+    arguments = ["flows.main", "-r", str(store), "-s", "1", "-b", "0"]
+    store_in_use(Place(0, 2, HOSTS), arguments, {})
+    with pytest.raises(StorageError) as told:
+        store_in_use(Place(1, 2, HOSTS), arguments, {})
+    assert "this cluster has its one on north:2101" in told.value.what
+    assert "recovery --set-aside --elsewhere" in told.value.remedy
+    part(store).unlink()
+    with pytest.raises(StorageError, match="has lost"):
+        store_in_use(Place(0, 2, HOSTS), arguments, {})
+
+
+def test_over_several_hosts_the_others_have_an_empty_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "state" / "recovery"
+    arguments = ["flows.main", "-r", str(folder), "-s", "1", "-b", "0"]
+    with pytest.raises(StorageError) as told:
+        store_in_use(Place(1, 2, HOSTS), arguments, {})
+    assert "recovery --elsewhere" in told.value.remedy
+    leave_to_another_host(folder)
+    assert store_in_use(Place(1, 2, HOSTS), arguments, {})("any") == frozenset()

@@ -16,6 +16,7 @@ from connectors.dlms.profile.ledger import Ledger
 from connectors.dlms.push.source import DlmsPushInSettings, DlmsPushSource
 from connectors.dlms.source import DlmsSource
 from connectors.thingsboard.receipts import ReceiptsSource
+from model.cluster import Place
 from model.messages import Cycle, HealthReport, Origin, Outcome, Reading
 from model.settings.pipeline import PipelineSettings
 from model.stop import Stop
@@ -173,6 +174,19 @@ def test_a_meter_that_is_remembered_only_by_the_store_stays_listed(tmp_path: Pat
     assert source.list_parts() == ["m", "removed"]
     parked = source.build_part("meters", "removed", {"version": 99, "of": "a later program"})
     assert parked.snapshot() == {"version": 99, "of": "a later program"}
+
+
+def test_over_several_hosts_each_meter_is_listed_once_and_serial_ports_with_process_0(tmp_path: Path) -> None:
+    meters = [{"id": f"m{number}", "connect": f"tcp://192.0.2.1:{4000 + number}", "template": "t"} for number in range(20)]
+    serial = [{"id": f"s{number}", "connect": f"serial:///dev/ttyUSB{number}", "template": "t"} for number in range(9)]
+    pipeline = PipelineSettings.model_validate({**PIPELINE, "meters": [*meters, *serial], "state_dir": str(tmp_path)})
+    hosts = ("north:1", "south:1")
+    listed = [
+        DlmsSource(pipeline, pipeline.meters, tmp_path / str(index), lambda _, url: url, Stop(), Place(index, 2, hosts)).list_parts()
+        for index in (0, 1)
+    ]
+    assert sorted(listed[0] + listed[1]) == sorted(meter.id for meter in pipeline.meters)
+    assert {meter["id"] for meter in serial} <= set(listed[0]) and all(len(found) >= 5 for found in listed)
 
 
 @pytest.mark.parametrize("state", [{"version": 99, "receipts": 5}, {"version": 1, "receipts": "five", "outbox": None}, {"version": 1}, 7])

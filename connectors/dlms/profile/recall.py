@@ -1,6 +1,7 @@
 """Node type `profile-recall`: load profile intervals that were given up before ThingsBoard had them are read once more.
 
-Parallelism: one partition, so one writer in the whole cluster. Guarantee: at least once. Nothing is in the snapshot: the
+Parallelism: one partition, so one writer in the whole cluster; over several hosts one in each process, all of which write down
+the same, since each source looks into the file of its own host. Guarantee: at least once. Nothing is in the snapshot: the
 file is the state, see `recalls`. `write_batch` blocks for one short transaction. While the file cannot be written, what is
 to be recalled waits in memory.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Union
 
@@ -19,6 +21,7 @@ from bytewax.operators import KeyedStream
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from connectors.dlms.profile.recalls import RECALLS, Recalls
+from model.cluster import Place
 from model.messages import Dropped
 from model.node import BuildContext, NodeType, Ports
 from model.opening import Opening, merge_after_opening
@@ -27,6 +30,10 @@ from model.settings.node import NodeSettings
 log = structlog.get_logger(__name__)
 
 Item = Union[Dropped, Opening]
+_ALONE = Place()
+
+WRITE_EACH = "write_each"
+"""Name of the output step over several hosts: another one, since the recovery store files other partitions under it."""
 
 
 class RecallPartition(StatefulSinkPartition[Item, None]):
@@ -62,21 +69,28 @@ class RecallPartition(StatefulSinkPartition[Item, None]):
 
 
 class RecallSink(FixedPartitionedSink[Item, None]):
-    """One file, one partition.
+    """One file, one partition; over several hosts one in each process.
 
     :arg file: see `recalls`.
+    :arg place: this process.
+    :arg in_store: partitions of the recovery store, which must be listed also when there are fewer processes now.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, place: Place = _ALONE, in_store: frozenset[str] = frozenset()) -> None:
         self._file = file
+        self._place = place
+        self._in_store = in_store
 
     def list_parts(self) -> list[str]:
-        """The one partition."""
-        return ["recalls"]
+        """The one partition, or that of this process; process 0 has those of processes that are no more as well."""
+        if not self._place.spans_hosts:
+            return ["recalls"]
+        now = {_part(number) for number in range(self._place.count)}
+        return [_part(self._place.index), *(sorted(self._in_store - now) if self._place.keeps else ())]
 
     def part_fn(self, item_key: str) -> int:
-        """Everything goes to the one partition."""
-        return 0
+        """The number of the process in the key, see `_for_each`; everything goes to the one partition otherwise."""
+        return int(item_key) if self._place.spans_hosts else 0
 
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> RecallPartition:
         """The writer; the file is opened for each batch."""
@@ -84,17 +98,34 @@ class RecallSink(FixedPartitionedSink[Item, None]):
 
 
 @operator
-def profile_recall(step_id: str, *ups: KeyedStream[Any], file: Path) -> None:
+def profile_recall(step_id: str, *ups: KeyedStream[Any], file: Path, place: Place = _ALONE, in_store: frozenset[str] = frozenset()) -> None:
     """Write down which intervals are to be read again.
 
     :arg ups: streams of `Dropped`, keyed by meter.
     :arg file: see `recalls`.
+    :arg place: this process.
+    :arg in_store: see `RecallSink`.
     """
-    op.output("write", merge_after_opening("inputs", *ups), RecallSink(file))
+    merged: KeyedStream[Any] = merge_after_opening("inputs", *ups)
+    if place.spans_hosts:
+        each = op.flat_map("for_each", merged, partial(_for_each, place.count))
+        op.output(WRITE_EACH, each, RecallSink(file, place, in_store))
+    else:
+        op.output("write", merged, RecallSink(file))
+
+
+def _for_each(count: int, item: tuple[str, Item]) -> list[tuple[str, Item]]:
+    return [(str(number), item[1]) for number in range(count)]
+
+
+def _part(number: int) -> str:
+    """Names that sort as their numbers do: the engine counts partitions in the order of their names."""
+    return f"recalls-{number:06}"
 
 
 def _build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
-    profile_recall(context.node_id, *inputs, file=context.pipeline.state_dir / RECALLS)
+    in_store = context.remembered(f"{context.flow.flow_id}.{context.node_id}.{WRITE_EACH}")
+    profile_recall(context.node_id, *inputs, file=context.pipeline.state_dir / RECALLS, place=context.place, in_store=in_store)
     return {}
 
 

@@ -31,6 +31,7 @@ from connectors.dlms.push.listener import Listener
 from connectors.dlms.push.receiver import Receiver
 from connectors.dlms.push.troubles import Troubles
 from connectors.dlms.push.values import Interpreter
+from model.cluster import Place
 from model.messages import Alert, Cycle
 from model.node import MAIN, BuildContext, NodeType, Ports
 from model.restored import restored
@@ -50,6 +51,7 @@ VERSION = 1
 
 Snapshot = dict[str, Any]
 News = Union[Cycle, Alert]
+_ALONE = Place()
 
 
 class DlmsPushInSettings(NodeSettings):
@@ -114,6 +116,7 @@ class DlmsPushSource(FixedPartitionedSource[tuple[str, News], Snapshot]):
     :arg meters: the meters that may call in.
     :arg security: by meter id, of those that have keys.
     :arg stop: ends the input.
+    :arg place: this process; over several hosts the meters call in at one of them, always the same.
     """
 
     def __init__(
@@ -124,7 +127,9 @@ class DlmsPushSource(FixedPartitionedSource[tuple[str, News], Snapshot]):
         meters: Sequence[MeterSettings],
         security: dict[str, Security],
         stop: Stop,
+        place: Place = _ALONE,
     ) -> None:
+        self._place = place
         self._node = node
         self._settings = settings
         self._pipeline = pipeline
@@ -135,7 +140,7 @@ class DlmsPushSource(FixedPartitionedSource[tuple[str, News], Snapshot]):
     def list_parts(self) -> list[str]:
         """The single partition, whose name does not depend on the settings: recovery finds its counters when they change."""
         self._stop.attend()
-        return [PARTITION]
+        return [PARTITION] if self._place.keeps else []
 
     def build_part(self, step_id: str, for_part: str, resume_state: Snapshot | None) -> ListenerPartition:
         """Listen, with the counters of the snapshot."""
@@ -187,7 +192,7 @@ def _build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
     patterns = context.settings.meters
     meters = [meter for meter in context.pipeline.meters if any(fnmatchcase(meter.id, pattern) for pattern in patterns)]
     security = {meter.id: found for meter in meters if (found := security_of(meter)) is not None}
-    source = DlmsPushSource(context.node_id, context.settings, context.pipeline, meters, security, context.stop)
+    source = DlmsPushSource(context.node_id, context.settings, context.pipeline, meters, security, context.stop, context.place)
     out = dlms_push_in(context.node_id, context.flow, source)
     return {MAIN: out.cycles, "alerts": out.alerts}
 
