@@ -14,6 +14,7 @@ from commands.probe import probe
 from commands.recovery import recovery
 from commands.replay import replay
 from commands.simulate import simulate
+from commands.take_over import take_over
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown", help=__doc__)
 app.command()(check)
@@ -26,6 +27,7 @@ app.add_typer(discover, name="discover")
 app.command()(recovery)
 app.command()(replay)
 app.command()(simulate)
+app.command()(take_over)
 
 
 @app.callback()

@@ -109,7 +109,7 @@ class Outbox:
         self._reading = threading.Lock()
         self._bulletin = bulletin_of(path)
         self.trouble = OutboxTrouble(self._bulletin.post, clock) if trouble is None else trouble
-        self._load, self._newest = Load(), 0
+        self._load, self._newest, self._identity = Load(), 0, ""
         self._devices: dict[str, tuple[str, bytes]] = {}
         try:
             self._file = OutboxFile(path)
@@ -229,6 +229,10 @@ class Outbox:
         with self._writing:
             self._write(lambda database: database.execute("UPDATE identity SET outbox = outbox"))
 
+    def identity(self) -> str:
+        """Of the file, drawn when it was made; it stays when a damaged one is replaced."""
+        return self._identity
+
     @property
     def depth(self) -> int:
         """How many records wait."""
@@ -343,6 +347,7 @@ class Outbox:
             self._load = Load(*database.execute(f"SELECT {LOAD} FROM records").fetchone())  # noqa: S608
             newest = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
             self._newest = int(newest[0]) if newest else 0
+            (self._identity,) = database.execute("SELECT outbox FROM identity").fetchone()
             self.trouble.resume(standing_alerts(database, (FULL, DISK, FILE)))
             self._devices = {name: (kind, tags) for name, kind, tags in database.execute("SELECT name, type, tags FROM devices")}
 

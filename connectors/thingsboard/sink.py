@@ -3,7 +3,8 @@
 Parallelism: none; the single partition "thingsboard" owns the only session, wherever the engine places it. Guarantee: at
 least once; `write_batch` returns when the batch is on the disk (fsync), and a record leaves the disk when ThingsBoard has
 acknowledged it. A repeat is harmless, since ThingsBoard overwrites on equal device, key and ts. Snapshot: a version mark
-only, the outbox is the state. Blocks: `write_batch` for one commit, never for the network; with `when_full: block` until
+and which outbox it was, the outbox is the state: another one than before is said, since what waited in the former is in no
+account any more. Blocks: `write_batch` for one commit, never for the network; with `when_full: block` until
 there is room, see `intake`. A disk that refuses ends nothing: what comes waits in memory.
 
 With `api: device` there is one meter and its device is the session's own; fleet reports are left out there, since the
@@ -42,6 +43,7 @@ from connectors.thingsboard.ownership import Ownership
 from connectors.thingsboard.payload import GATEWAY_ITSELF, Record
 from connectors.thingsboard.records import alert_records, reading_records, report_record, tags_record
 from connectors.thingsboard.session import Session
+from model.cluster import Place
 from model.errors import StorageError
 from model.messages import FLEET, Alert, HealthReport, Reading
 from model.node import BuildContext, NodeType, Ports
@@ -61,8 +63,10 @@ DRAIN = 1.5
 OPEN_AGAIN = 2.0
 """Seconds between two attempts to open the outbox on a disk that refuses."""
 
+_ALONE = Place()
+
 log = structlog.get_logger()
-Snapshot = dict[str, int]
+Snapshot = dict[str, Any]
 
 
 Item = Union[Reading, HealthReport, Alert, Opening]
@@ -113,15 +117,21 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
     :arg resolve: turns the url into one that can be dialled.
     :arg stopping: whether the process is to end.
     :arg record: told what becomes of the session.
+    :arg former: the identity of the outbox that the session used before; None where nobody knows.
     :raises OwnershipError: when another process on this host has the session or the outbox.
     :raises StorageError: when state_dir cannot be used and that will not heal by itself.
     """
 
     def __init__(
-        self, pipeline: PipelineSettings, resolve: Callable[[str], str], stopping: Callable[[], bool], record: SessionRecord
+        self,
+        pipeline: PipelineSettings,
+        resolve: Callable[[str], str],
+        stopping: Callable[[], bool],
+        record: SessionRecord,
+        former: str | None = None,
     ) -> None:
         settings = pipeline.thingsboard.outbox
-        self._pipeline, self._resolve, self._record = pipeline, resolve, record
+        self._pipeline, self._resolve, self._record, self._former = pipeline, resolve, record, former
         self._devices = Devices(pipeline)
         self._fleet_reports = pipeline.thingsboard.api == "gateway"
         self._path = pipeline.state_dir / FILE_NAME
@@ -160,8 +170,10 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
             self._opened.session.notify()
 
     def snapshot(self) -> Snapshot:
-        """A version mark; the outbox is the state."""
-        return {"version": 1}
+        """Which outbox it is; the outbox is the state."""
+        if self._opened is not None:
+            self._former = self._opened.outbox.identity()
+        return {"version": 1, "outbox": self._former}
 
     def close(self) -> None:
         """Deliver what is possible within `DRAIN` seconds if there is a connection, close the outbox, give the locks back; never raises."""
@@ -195,6 +207,18 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
         self._intake.open(self._opened.outbox)
         log.info("outbox opened", waiting=self._opened.outbox.depth)
         self._look_at_the_room(self._opened.outbox)
+        self.compare_with(self._former)
+
+    def compare_with(self, former: str | None) -> None:
+        """Say so where the outbox is another one than the session used before.
+
+        :arg former: its identity; None where nobody knows.
+        """
+        if self._opened is None or former is None or former == self._opened.outbox.identity():
+            return
+        evidence = f"the outbox {self._path} is not the one that the session used before: what waited in the former is not delivered"
+        remedy = "find it: on the host that had the session before, or in a backup; stop the flow and run python -m commands take-over FILE"
+        self._trouble.file_replaced(evidence, remedy)
 
     def _look_at_the_room(self, outbox: Outbox) -> None:
         """A disk that is smaller than the bound fills up before the outbox does; better known before the outage."""
@@ -231,18 +255,27 @@ class ThingsBoardSink(FixedPartitionedSink[Item, Snapshot]):
     :arg resolve: turns the ThingsBoard url into one that can be dialled, in the process that owns the session.
     :arg stop: ends a wait for room.
     :arg record: told what becomes of the session.
+    :arg place: this process; over several hosts one of them has the outbox on its disk, always the same.
     """
 
-    def __init__(self, pipeline: PipelineSettings, resolve: Callable[[str], str], stop: Stop, record: SessionRecord | None = None) -> None:
+    def __init__(
+        self,
+        pipeline: PipelineSettings,
+        resolve: Callable[[str], str],
+        stop: Stop,
+        record: SessionRecord | None = None,
+        place: Place = _ALONE,
+    ) -> None:
         self._pipeline = pipeline
+        self._place = place
         self._resolve = resolve
         self._stop = stop
         self._record = record or SessionRecord()
         self._built: ThingsBoardPartition | None = None
 
     def list_parts(self) -> list[str]:
-        """The single partition; every process lists it, one builds it."""
-        return [PARTITION]
+        """The single partition; every process that may have it lists it, one builds it."""
+        return [PARTITION] if self._place.keeps else []
 
     def part_fn(self, item_key: str) -> int:
         """All keys go to the one partition."""
@@ -254,8 +287,11 @@ class ThingsBoardSink(FixedPartitionedSink[Item, Snapshot]):
         Bytewax builds the partition twice when it resumes and an operator whose timer ran out meanwhile emits something before
         the partition's own snapshot is loaded: once for that item, once for the snapshot; then it closes the first one.
         """
+        former = resume_state.get("outbox") if isinstance(resume_state, dict) else None
         successor = None if self._built is None else self._built.hand_over()
-        self._built = successor or ThingsBoardPartition(self._pipeline, self._resolve, self._stop.requested, self._record)
+        if successor is not None:
+            successor.compare_with(former)
+        self._built = successor or ThingsBoardPartition(self._pipeline, self._resolve, self._stop.requested, self._record, former)
         return self._built
 
 
@@ -278,7 +314,7 @@ def _make_directory(state_dir: Path) -> None:
 
 
 def _build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
-    sink = ThingsBoardSink(context.pipeline, context.resolve_thingsboard, context.stop, context.session)
+    sink = ThingsBoardSink(context.pipeline, context.resolve_thingsboard, context.stop, context.session, context.place)
     thingsboard_out(context.node_id, *inputs, sink=sink)
     return {}
 
