@@ -10,6 +10,7 @@ from bytewax.operators import KeyedStream
 
 from flows.bookmark import archive_bookmark
 from flows.counting import Tally
+from flows.same_pipeline import require_same_pipeline
 from model.cluster import Place
 from model.errors import ConfigurationError, PipelineError, Problem
 from model.loading.load import Loaded, LoadedNode
@@ -45,6 +46,7 @@ def build(
     :raises ConfigurationError: when a node cannot be built from its settings.
     """
     flow = Dataflow(FLOW_ID)
+    require_same_pipeline(flow, loaded.settings, place)
     record = session or SessionRecord()
     bookmark = archive_bookmark(loaded.settings.state_dir)
     streams: dict[Wire, KeyedStream[Any]] = {}

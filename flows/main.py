@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import structlog
 
+from connectors.thingsboard.left_behind import tell_what_was_left
 from flows.build import build
 from flows.clock import watch_clock
 from flows.cluster import place_in_cluster
 from flows.counting import Tally
 from flows.embedded import Embedded, check_virtual_meter
 from flows.logs import configure_logs
+from flows.peers import Peers, watch_peers
 from flows.process import end_while_waiting, explain_fatal_errors, give_up, keep_web_server_off, pipeline_file, refuse, stop_on_signals
 from flows.recovery_store import store_in_use
 from flows.registry import installed_node_types
@@ -44,11 +46,14 @@ except StorageError as error:
 
 for warning in loaded.warnings:
     log.warning(warning.what, file=warning.file, line=warning.line, remedy=warning.remedy)
+tell_what_was_left(loaded.settings.state_dir, place)
 keep_web_server_off()
-explain_fatal_errors()
+explain_fatal_errors(place.spans_hosts)
 stop_on_signals(stop)
-end_while_waiting(stop, place)
+peers = Peers(place)
+end_while_waiting(stop, place, peers.unconnected)
+watch_peers(peers, stop, place)
 watch_clock(stop, place)
-told = Told(loaded.file, place, tally.status, session, PROGRESS)
+told = Told(loaded.file, place, tally.status, session, PROGRESS, lambda: () if stop.attended else peers.unconnected())
 tell_status(loaded.settings.state_dir, told, stop)
 tell_systemd(stop, PROGRESS, told.status)

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import NoReturn
@@ -59,6 +59,14 @@ def give_up(error: PipelineError) -> NoReturn:
     raise SystemExit(EXIT_FATAL)
 
 
+def end_at_once(error: PipelineError) -> NoReturn:
+    """End the process with exit code 1 and the reason in the log, from any thread and as a kill would: nothing is closed."""
+    log.critical("the pipeline cannot go on", error=error.what, remedy=error.remedy)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(EXIT_FATAL)
+
+
 def stop_on_signals(stop: Stop) -> None:
     """SIGTERM and SIGINT ask the flow to finish in order; a second SIGINT interrupts it at once, without a last snapshot."""
 
@@ -71,19 +79,21 @@ def stop_on_signals(stop: Stop) -> None:
     signal.signal(signal.SIGINT, request)
 
 
-def end_while_waiting(stop: Stop, place: Place) -> None:
+def end_while_waiting(stop: Stop, place: Place, unconnected: Callable[[], tuple[str, ...]] = tuple) -> None:
     """SIGTERM and SIGINT end the process at once while nothing runs in it yet.
 
     A process of a cluster waits for the others first, in the engine, where no Python code sees a signal; so a thread does. The
     other processes may never come, because one of them was killed as they started.
+
+    :arg unconnected: the addresses of those that are not there yet.
     """
     told, tells = socket.socketpair()
     tells.setblocking(False)
     signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(told, tells, stop, place), name="signals", daemon=True).start()
+    threading.Thread(target=_watch, args=(told, tells, stop, place, unconnected), name="signals", daemon=True).start()
 
 
-def _watch(told: socket.socket, _tells: socket.socket, stop: Stop, place: Place) -> None:
+def _watch(told: socket.socket, _tells: socket.socket, stop: Stop, place: Place, unconnected: Callable[[], tuple[str, ...]]) -> None:
     told.settimeout(WAITING if place.count > 1 else None)
     while True:
         try:
@@ -92,7 +102,11 @@ def _watch(told: socket.socket, _tells: socket.socket, stop: Stop, place: Place)
             told.settimeout(None)
             if not stop.attended:
                 remedy = "start the others (-i, with the same -a), or start all of them anew"
-                log.warning("this process waits for the others of its cluster", process=place.index, of=place.count, remedy=remedy)
+                missing = ", ".join(unconnected())
+                if place.spans_hosts:
+                    remedy += "; where a host is lost, take it out of the cluster: docs/cluster.md"
+                said = "this process waits for the others of its cluster"
+                log.warning(said, process=place.index, of=place.count, missing=missing or None, remedy=remedy)
             continue
         if number in (signal.SIGTERM, signal.SIGINT) and not stop.attended:
             log.info("stopped before the flow began")
@@ -108,14 +122,16 @@ def keep_web_server_off(environment: MutableMapping[str, str] = os.environ) -> N
         )
 
 
-def explain_fatal_errors() -> None:
+def explain_fatal_errors(over_hosts: bool = False) -> None:
     """A PipelineError that ends the flow is logged as one event instead of a traceback; the exit code stays 1.
 
     Bytewax hands it to the main thread as the cause of its own error, whichever worker it came from.
+
+    :arg over_hosts: whether the processes of the cluster run on several hosts.
     """
 
     def explain(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        ours = _pipeline_error(error) or _engine_error(error)
+        ours = _pipeline_error(error) or _engine_error(error, over_hosts)
         if ours is None:
             sys.__excepthook__(kind, error, traceback)
         else:
@@ -124,13 +140,17 @@ def explain_fatal_errors() -> None:
     sys.excepthook = explain
 
 
-def _engine_error(error: BaseException) -> PipelineError | None:
+def _engine_error(error: BaseException, over_hosts: bool) -> PipelineError | None:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, _RECOVERY_ERRORS):
             return StorageError(f"the recovery store cannot be used: {cause}", ANEW_REMEDY)
         if any(sign in str(cause) for sign in _OTHERS_GONE):
             remedy = "look into its log for the reason; start all processes again, together: none can come back alone"
+            if over_hosts:
+                what = "another process of the cluster has ended, or its host is cut off"
+                remedy += "; they wait for each other. Where it happens at each start, compare pipeline.yaml of all hosts"
+                return PipelineError(what, f"{remedy}. A host that is lost has to be taken out: docs/cluster.md")
             return PipelineError("another process of the cluster has ended", remedy)
         cause = cause.__cause__ or cause.__context__
     return None

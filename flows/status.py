@@ -45,6 +45,7 @@ class Told:
 
     :arg pipeline: the file the process runs, as it was given.
     :arg nodes: the nodes as of now.
+    :arg waits_for: the addresses of processes on other hosts that are not connected yet.
     """
 
     pipeline: Path
@@ -52,6 +53,7 @@ class Told:
     nodes: Callable[[], Mapping[str, NodeStatus]]
     session: SessionRecord
     progress: Progress
+    waits_for: Callable[[], tuple[str, ...]] = tuple
     started: datetime = field(default_factory=utc_now)
 
     def status(self) -> ProcessStatus:
@@ -68,6 +70,8 @@ class Told:
             progressed=None if age is None else now - timedelta(seconds=age),
             nodes=self.nodes(),
             session=self.session.status(),
+            elsewhere=self.place.elsewhere_by_number,
+            unconnected=self.waits_for(),
         )
 
 
@@ -148,7 +152,7 @@ class StatusWriter:
 
 
 def tell_status(state_dir: Path, told: Told, stop: Stop) -> None:
-    """Write the status from the moment the flow begins until the process ends."""
+    """Write the status from the moment the flow begins until the process ends; over several hosts also while it waits for the others."""
     over = threading.Event()
     thread = threading.Thread(target=_write_on, args=(state_dir, told, stop, over), name="status", daemon=True)
     thread.start()
@@ -161,7 +165,7 @@ def tell_status(state_dir: Path, told: Told, stop: Stop) -> None:
 
 
 def _write_on(state_dir: Path, told: Told, stop: Stop, over: threading.Event) -> None:
-    while not stop.attended:  # before that nothing runs: the graph may only be looked at
+    while not stop.attended and not told.place.spans_hosts:  # before that nothing runs: the graph may only be looked at
         if over.wait(LOOK):
             return
     writer = StatusWriter(state_dir, told)

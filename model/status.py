@@ -20,6 +20,7 @@ from typing import Literal, TypeVar
 
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
+from model.cluster import KEEPER
 from model.timestamps import utc_now
 
 VERSION = 1
@@ -111,6 +112,8 @@ class ProcessStatus:
     :arg ended: when it ended in order; None while it runs, and for ever where it was killed.
     :arg progressed: when the dataflow last made progress on all its workers; None before it began.
     :arg session: None in a process that does not own the session.
+    :arg elsewhere: the processes on other hosts, whose files are there: number -> address.
+    :arg unconnected: addresses of processes that this one waits for; nothing runs before they are there.
     """
 
     pid: int
@@ -125,6 +128,8 @@ class ProcessStatus:
     nodes: Mapping[str, NodeStatus] = field(default_factory=dict)
     session: SessionStatus | None = None
     version: int = VERSION
+    elsewhere: Mapping[int, str] = field(default_factory=dict)
+    unconnected: tuple[str, ...] = ()
 
     def is_running(self, now: datetime | None = None) -> bool:
         """Whether the process runs: it has not ended, wrote within `STALE` seconds, and on this host its pid still exists."""
@@ -155,9 +160,15 @@ class StatusFiles:
 
 
 def missing_processes(running: Sequence[ProcessStatus]) -> list[int]:
-    """The numbers of those that are not among `running`, of as many as these say that there are."""
+    """The numbers of those that are not among `running`, of as many as these say that there are on this host."""
     count = max((process.processes for process in running), default=0)
-    return sorted(set(range(count)) - {process.process for process in running})
+    elsewhere = {number for process in running for number in process.elsewhere}
+    return sorted(set(range(count)) - {process.process for process in running} - elsewhere)
+
+
+def session_elsewhere(statuses: Sequence[ProcessStatus]) -> str | None:
+    """Address of the process that keeps session, outbox and archive, where it is on another host; None where it is on this one."""
+    return next((process.elsewhere[KEEPER] for process in statuses if KEEPER in process.elsewhere), None)
 
 
 _PROCESS: TypeAdapter[ProcessStatus] = TypeAdapter(ProcessStatus)
