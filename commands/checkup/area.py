@@ -14,7 +14,7 @@ from model.errors import Problem
 from model.finding import Degree, Finding
 from model.loading.load import Loaded
 from model.settings.meter import MeterSettings
-from model.status import ProcessStatus, StatusFiles
+from model.status import ProcessStatus, StatusFiles, session_elsewhere
 
 START_REMEDY = "start it: systemctl start dlms-thingsboard, or python -m bytewax.run flows.main"
 
@@ -77,6 +77,11 @@ class Site:
         """Those that exist on this host, also where they have stopped telling about themselves."""
         here = socket.gethostname()
         return tuple(status for status in self.status.processes if status.ended is None and status.host == here and exists(status.pid))
+
+    @property
+    def keeper(self) -> str | None:
+        """Address of the process with session, outbox and archive, where the flow runs and that one is on another host."""
+        return session_elsewhere(self.running)
 
     @property
     def pids(self) -> frozenset[int]:

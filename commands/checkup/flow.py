@@ -14,6 +14,8 @@ SETTLED = timedelta(seconds=20)
 STANDS = timedelta(seconds=60)
 """Without progress for so long the dataflow stands still."""
 
+LOST_HOST = "Where that host is lost, take it out of the cluster as docs/cluster.md says"
+
 STUCK_REMEDY = (
     "look at the last lines of its log; kill -CONT {pid} if somebody stopped it, else restart it: systemctl restart dlms-thingsboard"
     " (or kill {pid}, and start it as before)"
@@ -34,10 +36,16 @@ def look_at_flow(area: Area, site: Site) -> None:
             f"of {len(missing) + len(site.running)} processes of the flow these do not run: {numbers}", "start all of them anew, together"
         )
     for status in site.running:
-        _look_at_progress(area, site, status)
+        if status.unconnected:
+            _look_at_waiting(area, site, status)
+        else:
+            _look_at_progress(area, site, status)
     if not area.findings:
         first = min(status.started for status in site.running)
         pids = ", ".join(str(status.pid) for status in site.running)
+        others = ", ".join(f"{number} on {address}" for number, address in sorted(site.running[0].elsewhere.items()))
+        if others:
+            area.fact(f"connected with the processes on other hosts, which have a health of their own: {others}")
         area.fact(f"runs since {first:%Y-%m-%d %H:%M:%S} UTC, pid {pids}, all processes tell of progress")
 
 
@@ -71,12 +79,24 @@ def _look_at_silence(area: Area, site: Site, status: ProcessStatus) -> None:
     area.critical(what, STUCK_REMEDY.format(pid=status.pid))
 
 
+def _look_at_waiting(area: Area, site: Site, status: ProcessStatus) -> None:
+    missing = ", ".join(status.unconnected)
+    what = f"process {status.process} of the cluster waits since {ago(status.started, site.now)} for {missing}: no meter is read before"
+    remedy = "start the process there, with the same -a; see that its address and port can be reached from here. " + LOST_HOST
+    if site.now - status.started > SETTLED:
+        area.critical(what, remedy)
+    else:
+        area.minor(what, remedy)
+
+
 def _look_at_progress(area: Area, site: Site, status: ProcessStatus) -> None:
     if site.now - status.started < SETTLED:
         return
     since = status.progressed or status.started
     if site.now - since > STANDS:
         what = f"the flow is stuck: pid {status.pid} tells of itself, but its dataflow has made no progress since {ago(since, site.now)}"
+        if status.elsewhere:
+            what += "; a host of the cluster that is cut off looks the same for half a minute"
         what += "; a full outbox with when_full: block, or a disk that does not answer, looks the same: see outbox and disk"
         area.critical(what, STUCK_REMEDY.format(pid=status.pid))
         return

@@ -63,6 +63,9 @@ def archive_of(site: Site) -> Iterator[ArchiveReader | None]:
 
 def look_at_archive(area: Area, site: Site) -> None:
     """Whether it can be read, and whether what is newest in it is new."""
+    if site.keeper is not None:
+        area.fact(f"it is on {site.keeper}")
+        return
     note_damaged_aside(area, site.state_dir / FILE_NAME)
     try:
         with archive_of(site) as archive:
@@ -84,6 +87,8 @@ def look_at_archive(area: Area, site: Site) -> None:
 
 def look_at_rate(area: Area, site: Site) -> None:
     """Cycles that ThingsBoard acknowledged, against cycles read, in the latest windows of all meters."""
+    if site.keeper is not None:
+        return
     try:
         with archive_of(site) as archive:
             if archive is None:
@@ -137,6 +142,9 @@ def _look_at_freshness(area: Area, site: Site, latest: HealthReport) -> None:
 
 def look_at_gaps(area: Area, site: Site) -> None:
     """Missing load profile intervals: asked for again, or lost for good."""
+    if site.keeper is not None:
+        area.fact(f"the archive that knows them is on {site.keeper}")
+        return
     try:
         with archive_of(site) as archive:
             gaps = [] if archive is None else archive.gaps()

@@ -48,7 +48,11 @@ def look_at_meters(area: Area, site: Site) -> None:
         if site.loaded is not None:
             area.fact("no meter is called; all of them call in")
         return
-    if site.running:
+    if site.keeper is not None:
+        area.not_seen(f"their cycles are in the archive on {site.keeper}: ask there")
+    elif any(status.unconnected for status in site.running):
+        area.not_seen("none is read before the cluster is complete")
+    elif site.running:
         _look_at_cycles(area, site)
     else:
         _look_at_reach(area, [meter for meter in site.polled.values() if meter.address.scheme != "sim"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 from commands.checkup.area import Area, Site, ago, note_damaged_aside
+from connectors.thingsboard.left_behind import left_remedy
 from connectors.thingsboard.outbox_schema import FILE_NAME
 from connectors.thingsboard.outbox_state import OutboxState, look_into
 from connectors.thingsboard.trouble import ALERT_KIND
@@ -35,6 +37,9 @@ def look_at_outbox(area: Area, site: Site) -> None:
     except OSError as error:
         area.not_seen(f"{path}: {error.strerror or error}")
         return
+    if site.keeper is not None:
+        _look_at_what_was_left(area, site, state, path)
+        return
     _look_at_waiting(area, site, state)
     for alert in state.standing:
         if alert.kind != ALERT_KIND:  # the session's is told with the session
@@ -42,6 +47,15 @@ def look_at_outbox(area: Area, site: Site) -> None:
             area.note(degree, f"{alert.kind} since {alert.ts:%Y-%m-%d %H:%M:%S} UTC: {alert.evidence}", alert.remedy)
     if state.dead:
         area.minor(f"{state.dead} dead letters; the latest: {state.last_refusal}", _DEAD_REMEDY)
+
+
+def _look_at_what_was_left(area: Area, site: Site, state: OutboxState, path: Path) -> None:
+    """This host had the session once; nobody delivers from here now."""
+    if not state.waiting:
+        area.fact(f"empty; it is of a time when the session was here, now it is on {site.keeper}")
+        return
+    what = f"{state.waiting} records wait in the outbox of this host and nobody delivers them: the session is on {site.keeper} now"
+    area.critical(what, left_remedy(path))
 
 
 def _look_at_waiting(area: Area, site: Site, state: OutboxState) -> None:

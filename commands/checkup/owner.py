@@ -5,6 +5,7 @@ from __future__ import annotations
 from commands.checkup.area import Area, Site
 from connectors.thingsboard.connection import parse_address
 from connectors.thingsboard.ownership import is_another_pipeline, session_holder
+from model.cluster import KEEPER
 from model.settings.thingsboard import EMBEDDED
 
 
@@ -21,14 +22,16 @@ def look_at_owner(area: Area, site: Site) -> None:
         area.fact("the server is the built-in stand-in: nobody else can have its session")
         return
     holder = session_holder(str(parse_address(settings.url)), settings.session_credentials())
+    if site.keeper is not None and (holder is None or is_another_pipeline(holder, site.state_dir)):
+        area.fact(f"the session belongs to process {KEEPER} of the cluster, on {site.keeper}")
     if holder is None:
-        if site.running:
+        if site.running and site.keeper is None and not any(status.unconnected for status in site.running):
             area.critical(
                 "the flow runs, but nobody on this host owns the session with this token: it runs with another pipeline.yaml, or cannot"
                 " open its outbox",
                 "look for `cannot` and `outbox` in its log; restart it if pipeline.yaml was changed since",
             )
-        else:
+        elif site.keeper is None:
             area.fact("nobody on this host has the session")
     elif is_another_pipeline(holder, site.state_dir):
         what = f"the session with this token belongs to another pipeline on this host: pid {holder['pid']}, state_dir {holder['state_dir']}"

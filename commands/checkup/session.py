@@ -37,6 +37,9 @@ def look_at_session(area: Area, site: Site) -> None:
     alert = _standing(site)
     session = next((status.session for status in site.running if status.session is not None), None)
     ends = _recent_ends(site, session)
+    if site.keeper is not None:
+        area.fact(f"it is on {site.keeper}: ask there")
+        return
     if not site.running:
         if alert is not None:
             area.minor(f"when it last ran, the session had trouble: {alert.evidence}", alert.remedy)
@@ -47,7 +50,7 @@ def look_at_session(area: Area, site: Site) -> None:
         what, remedy = _with_latest(alert, site, session)
         area.note(degree, f"since {alert.ts:%H:%M:%S} UTC: {what}", remedy)
     if session is None:
-        if all(site.now - status.started > STARTING for status in site.running):
+        if all(site.now - status.started > STARTING and not status.unconnected for status in site.running):
             area.critical("no process of the flow owns a session with ThingsBoard", _LOG_REMEDY)
         return
     if session.state == "up":
