@@ -118,19 +118,8 @@ class Campaign:
         return verdict
 
     def _configuration(self) -> dict[str, Any]:
-        meters = [{**described(number, relay.port), **_PATIENCE} for number, relay in enumerate(self._to_meters)]
-        waits = {"ack_timeout": "3s", "reconnect_min": "200ms", "reconnect_max": "2s"}
-        described_ = pipeline(f"mqtt://127.0.0.1:{self._to_server.port}", meters, INTERVAL, **waits)
-        keys = {obis: key for key, (obis, _) in CAPTURED.items()}
-        described_["templates"]["five"] = {
-            "interval": INTERVAL,
-            "read": {key: obis for key, (obis, _) in POLLED.items()},
-            "profiles": {"load": {"obis": PROFILE, "keys": keys, "horizon": self._horizon, "chunk": "5m"}},
-        }
-        described_["nodes"] = [
-            {**node, "inputs": [*node["inputs"], "meters.gaps"]} if node["id"] in ("health", "archive") else node for node in NODES
-        ] + [{"id": "recall", "type": "profile-recall", "inputs": ["receipts.dropped"]}]
-        return described_
+        meters = [described(number, relay.port) for number, relay in enumerate(self._to_meters)]
+        return campaign_pipeline(f"mqtt://127.0.0.1:{self._to_server.port}", meters, self._horizon)
 
     def _begun(self) -> dict[str, int]:
         """The first interval of each meter of which one is stored."""
@@ -274,3 +263,22 @@ class Campaign:
     def _note(self, what: str) -> None:
         with self._log.open("a") as log:
             log.write(f"{time.strftime('%H:%M:%S')} {what}\n")
+
+
+def campaign_pipeline(url: str, meters: list[dict[str, Any]], horizon: float) -> dict[str, Any]:
+    """pipeline.yaml of a campaign.
+
+    :arg horizon: seconds of the meters' memory that are read at the start.
+    """
+    waits = {"ack_timeout": "3s", "reconnect_min": "200ms", "reconnect_max": "2s"}
+    described_ = pipeline(url, [{**meter, **_PATIENCE} for meter in meters], INTERVAL, **waits)
+    keys = {obis: key for key, (obis, _) in CAPTURED.items()}
+    described_["templates"]["five"] = {
+        "interval": INTERVAL,
+        "read": {key: obis for key, (obis, _) in POLLED.items()},
+        "profiles": {"load": {"obis": PROFILE, "keys": keys, "horizon": horizon, "chunk": "5m"}},
+    }
+    described_["nodes"] = [
+        {**node, "inputs": [*node["inputs"], "meters.gaps"]} if node["id"] in ("health", "archive") else node for node in NODES
+    ] + [{"id": "recall", "type": "profile-recall", "inputs": ["receipts.dropped"]}]
+    return described_

@@ -1,4 +1,4 @@
-"""`python -m tests.torture.meter_process`: virtual meters in a process that a test may kill, told what to do by lines of JSON.
+"""`python -m tests.torture.meter_process COUNT [HOST]`: virtual meters in a process that a test may kill, told what to do by lines of JSON.
 
 Prints the ports in the order of the meters. A line is {"meter": number, "reboot": seconds} or {"meter": number,
 "behaviour": {...}}. What a meter remembers is a function of seed and time, so a killed process comes back with all of it.
@@ -37,10 +37,10 @@ def meter_behaviour(number: int) -> Behaviour:
     return Behaviour(clock_lost_period=240.0, clock_lost_length=40.0) if number % 3 == 2 else Behaviour()
 
 
-async def serve(count: int) -> None:
+async def serve(count: int, host: str) -> None:
     """Run the meters until the end of the input."""
     meters = [VirtualMeter(meter_config(number), meter_behaviour(number)) for number in range(count)]
-    ports = [(await meter.start(port=free_port())).port for meter in meters]
+    ports = [(await meter.start(host, free_port())).port for meter in meters]
     print(json.dumps(ports), flush=True)
     reboots: set[asyncio.Task[None]] = set()
     async for told in lines_told():
@@ -55,16 +55,16 @@ async def reboot(meter: VirtualMeter, seconds: float) -> None:
     """Without supply for so long; a meter that has none already does not lose it."""
     if meter.address is None:
         return
-    port, meter.address = meter.address.port, None
+    host, port, meter.address = meter.address.host, meter.address.port, None
     await meter.stop()
     await asyncio.sleep(seconds)
-    await meter.start(port=port)
+    await meter.start(host, port)
 
 
-def described(number: int, port: int) -> dict[str, Any]:
+def described(number: int, port: int, host: str = "127.0.0.1") -> dict[str, Any]:
     """The meter in pipeline.yaml."""
-    return {"id": f"m{number}", "connect": f"tcp://127.0.0.1:{port}", "framing": meter_config(number).framing}
+    return {"id": f"m{number}", "connect": f"tcp://{host}:{port}", "framing": meter_config(number).framing}
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1])))
+    asyncio.run(serve(int(sys.argv[1]), *(sys.argv[2:3] or ["127.0.0.1"])))

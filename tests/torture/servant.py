@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ ROOT = Path(__file__).parents[2]
 
 
 class Servant:
-    """`python -m module arguments`, which prints one line of JSON as soon as it serves."""
+    """`python -m module arguments`, which prints one line of JSON as soon as it serves.
 
-    def __init__(self, module: str, *arguments: str) -> None:
-        self._command = [sys.executable, "-m", module, *arguments]
+    :arg prefix: a command that runs it, such as one that enters a network namespace first.
+    """
+
+    def __init__(self, module: str, *arguments: str, prefix: Sequence[str] = ()) -> None:
+        self._command = [*prefix, sys.executable, "-m", module, *arguments]
         self._process: subprocess.Popen[str] | None = None
         self.generation = 0
 

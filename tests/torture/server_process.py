@@ -1,4 +1,4 @@
-"""`python -m tests.torture.server_process FILE`: the ThingsBoard stand-in in a process that a test may kill.
+"""`python -m tests.torture.server_process FILE [HOST]`: the ThingsBoard stand-in in a process that a test may kill.
 
 Prints its port. A line of JSON sets fields of `Misbehaviour`, or with {"listen": false} closes the port and all sessions.
 What it accepts it keeps in FILE before it acknowledges; besides the points there, `arrival` has every value that was new or
@@ -39,12 +39,12 @@ class Chronicle(SqliteJournal):
         super().add_points(name, ts, values)
 
 
-async def serve(file: Path) -> None:
+async def serve(file: Path, host: str) -> None:
     """Run until the end of the input."""
     journal = Chronicle(file)
     server = StandIn([Account("gateway", TOKEN, gateway=True)], store=Store(journal))
     server.misbehaviour.ack_matching = _is_telemetry
-    await server.start(port=free_port())
+    await server.start(host, free_port())
     print(json.dumps(server.port), flush=True)
     async for told in lines_told():
         listen = told.pop("listen", None)
@@ -62,4 +62,4 @@ def _is_telemetry(message: Publish) -> bool:
 
 if __name__ == "__main__":
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    asyncio.run(serve(Path(sys.argv[1])))
+    asyncio.run(serve(Path(sys.argv[1]), *(sys.argv[2:3] or ["127.0.0.1"])))

@@ -21,7 +21,13 @@ def shape(text: str) -> tuple[Counter[int], int, list[str]]:
 
 
 def test_the_operators_documents_are_there_in_spanish() -> None:
-    assert {file.name for file in SPANISH} == {"quick-commands.md", "production-guide.md", "troubleshooting.md", "recovery.md"}
+    assert {file.name for file in SPANISH} == {
+        "quick-commands.md",
+        "production-guide.md",
+        "troubleshooting.md",
+        "recovery.md",
+        "cluster.md",
+    }
 
 
 @pytest.mark.parametrize("spanish", SPANISH, ids=lambda file: file.name)
