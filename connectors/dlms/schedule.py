@@ -23,7 +23,7 @@ MOST_WAITING = 1000
 """Cycles that wait to be taken; a meter whose flow takes nothing any more is not read until it does."""
 
 STARVED = 300.0
-"""Seconds without a request for a load profile that wants one, after which it goes before a poll."""
+"""Seconds that a load profile waits for its turn, after which it goes before a poll."""
 
 FULL_PAUSE = 1.0
 """Seconds between two looks whether something was taken."""
@@ -84,7 +84,7 @@ class ScheduledPoll:
         self._put_count = 0
         self._taken_count = 0
         self._position = poll.backfill_state()
-        self._filled = time.monotonic()
+        self._wanting: float | None = None  # since when a load profile waits for its turn
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = asyncio.Event()
         self._stopping = False
@@ -156,7 +156,8 @@ class ScheduledPoll:
         """
         spare = self._schedule.next_due - now
         wait = self._poll.backfill_wait() or (FULL_PAUSE if self._backlog.full else 0.0)
-        starved = wait <= 0 and now - self._filled > STARVED
+        self._wanting = None if wait > 0 else self._wanting or now
+        starved = self._wanting is not None and now - self._wanting > STARVED
         if spare <= 0 and not starved:
             return False
         if wait > 0:
@@ -168,7 +169,7 @@ class ScheduledPoll:
         with self._backlog.expected():
             progress = await self._poll.backfill()
         self._reading = False
-        self._filled = time.monotonic()
+        self._wanting = None
         if progress is not None:
             self._backlog.put(len(progress.cycles))
             self._put(progress)

@@ -178,6 +178,38 @@ def test_a_load_profile_that_got_no_turn_for_long_becomes_urgent(monkeypatch: py
     assert not poll.waits[0][1]
 
 
+class QuarterHours(FleetWithoutConnections):
+    """Its load profile was read long ago and wants its next row now."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wait = 0.2
+
+    def backfill_wait(self) -> float:
+        return self.wait
+
+
+def test_a_row_that_became_due_just_now_is_not_urgent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All meters of a fleet want one at the end of a capture period, long after the last one."""
+    monkeypatch.setattr("connectors.dlms.schedule.STARVED", 0.1)
+
+    async def run() -> QuarterHours:
+        poll = QuarterHours()
+        scheduled = ScheduledPoll("m", cast(MeterPoll, poll), Schedule(time.monotonic() + 0.02, 0.02))
+        running = asyncio.ensure_future(scheduled.run())
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            scheduled.take()
+            await asyncio.sleep(0.005)
+        poll.wait = 0.0
+        while not poll.waits:
+            await asyncio.sleep(0.005)
+        running.cancel()
+        return poll
+
+    assert not asyncio.run(run()).waits[0][1]
+
+
 class EndlessProfile(FleetWithoutConnections):
     """Its load profile brings ten intervals whenever it is asked."""
 
