@@ -132,7 +132,7 @@ def run(fleet: Fleet, seconds: float, calm: float = 15.0) -> Found:
     with tempfile.TemporaryDirectory() as folder, mosquitto() as url, prepared_meters(**options) as meters:
         place = Path(folder)
         write_pipeline(place, fleet, meters, url)
-        with _pipeline(place) as process:
+        with running_pipeline(place) as process:
             _wait_until_met(place / "state" / FILE_NAME, fleet)
             time.sleep(calm)
             before, received = _Usage(process.pid), _received(url)
@@ -174,8 +174,8 @@ def write_pipeline(folder: Path, fleet: Fleet, meters: PreparedMeters, url: str)
 
 
 @contextmanager
-def _pipeline(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`python -m bytewax.run flows.main` with recovery, as `make run` starts it."""
+def running_pipeline(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`python -m bytewax.run flows.main` with recovery, as `make run` starts it, of the pipeline.yaml in `folder`; it must live to the end."""
     keys = {key.upper(): str(value) for key, value in CIPHERED.items() if "key" in key}
     environment = {**os.environ, **keys, "PYTHONPATH": str(ROOT), "PIPELINE": "pipeline.yaml"}
     made = subprocess.run(

@@ -3,13 +3,15 @@
 Meter n is at `address(n)`, one of the many addresses of the loopback interface; all have one port. `python -m
 bench.prepared_meters --latency 0.2` prints its ports, serves until SIGTERM and then prints what it did as one line of JSON; the
 CPU per reply in there says whether it could have been the bottleneck. A black hole accepts connections and never answers; at
-the second port nothing is ever accepted.
+the second port nothing is ever accepted. With `--told` it takes troubles from its standard input, one line of JSON each:
+{"silent": 30} and {"corrupted": 20}, percent of meters and of replies, until told otherwise, and {"cut": true}, once.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import select
 import signal
 import socket
@@ -51,7 +53,7 @@ class _Connection:
     socket: socket.socket
     conversation: Conversation
     received: bytearray
-    silent: bool = False
+    meter: int = 0
 
 
 class Server:
@@ -65,6 +67,8 @@ class Server:
         self._prepared = prepared
         self._latency = latency
         self._silent = silent
+        self._corrupted = 0
+        self._chance = random.Random(5)
         self._listener = _listen(4096)
         self._never, self._fillers = _never_accepting()
         self.ports = self._listener.getsockname()[1], self._never.getsockname()[1]
@@ -73,6 +77,7 @@ class Server:
         self._poll = select.epoll()
         self._poll.register(self._listener.fileno(), select.EPOLLIN)
         self._over = False
+        self._told: int | None = None
         self.accepted = self.replies = self.most = 0
 
     def run(self) -> None:
@@ -82,7 +87,9 @@ class Server:
             for descriptor, _ in self._poll.poll(wait):
                 if descriptor == self._listener.fileno():
                     self._accept()
-                else:
+                elif descriptor == self._told:
+                    self._hear()
+                elif descriptor in self._connections:  # else closed a moment ago
                     self._read(self._connections[descriptor])
             if self._due:
                 self._send_due()
@@ -90,6 +97,24 @@ class Server:
     def stop(self) -> None:
         """End `run`."""
         self._over = True
+
+    def listen_to(self, descriptor: int) -> None:
+        """Take troubles from there, a whole line at a time."""
+        self._told = descriptor
+        self._poll.register(descriptor, select.EPOLLIN)
+
+    def _hear(self) -> None:
+        assert self._told is not None
+        lines = os.read(self._told, 65_536).splitlines()
+        if not lines:
+            self._poll.unregister(self._told)
+        for line in lines:
+            trouble = json.loads(line)
+            self._silent = trouble.get("silent", self._silent)
+            self._corrupted = trouble.get("corrupted", self._corrupted)
+            if trouble.get("cut"):
+                for connection in list(self._connections.values()):
+                    self._close(connection)
 
     def _accept(self) -> None:
         for _ in range(256):
@@ -99,8 +124,8 @@ class Server:
                 return
             connected.setblocking(False)
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            silent = bool(self._silent) and is_silent(_number(connected.getsockname()[0]), self._silent)
-            self._connections[connected.fileno()] = _Connection(connected, Conversation(), bytearray(), silent)
+            meter = _number(connected.getsockname()[0])
+            self._connections[connected.fileno()] = _Connection(connected, Conversation(), bytearray(), meter)
             self._poll.register(connected.fileno(), _READ)
             self.accepted += 1
             self.most = max(self.most, len(self._connections))
@@ -112,7 +137,7 @@ class Server:
             data = b""
         if not data:
             self._close(connection)
-        elif not connection.silent:
+        elif not (self._silent and is_silent(connection.meter, self._silent)):
             reply = None if connection.received else self._prepared.known(data)
             if reply is None:
                 connection.received += data
@@ -121,6 +146,9 @@ class Server:
                 self._reply(connection, reply)
 
     def _reply(self, connection: _Connection, reply: bytes) -> None:
+        if self._corrupted and self._chance.randrange(100) < self._corrupted:
+            place = self._chance.randrange(len(reply))
+            reply = reply[:place] + bytes((reply[place] ^ 0x10,)) + reply[place + 1 :]
         if self._latency:
             self._due.append((time.monotonic() + self._latency, connection, reply))
         else:
@@ -184,6 +212,12 @@ class PreparedMeters:
         self.statistics: dict[str, Any] = {}
         """What it did; known when it has ended."""
 
+    def tell(self, **trouble: object) -> None:
+        """Bring a trouble about, where it was started with `told`."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(trouble) + "\n")
+        self.process.stdin.flush()
+
     def connect(self, number: int) -> str:
         """`connect` of meter `number`."""
         return f"tcp://{address(number)}:{self.port}"
@@ -199,8 +233,10 @@ class PreparedMeters:
 @contextmanager
 def prepared_meters(**options: object) -> Iterator[PreparedMeters]:
     """A load generator with the options of `main`."""
-    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-    with subprocess.Popen([sys.executable, "-m", "bench.prepared_meters", *arguments], stdout=subprocess.PIPE, text=True) as process:
+    told = bool(options.pop("told", False))
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()] + ["--told"] * told
+    command = [sys.executable, "-m", "bench.prepared_meters", *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE if told else None, stdout=subprocess.PIPE, text=True) as process:
         meters = PreparedMeters(process)
         try:
             yield meters
@@ -216,11 +252,14 @@ def main(
     rows: Annotated[int, typer.Option(min=0, help="Rows of the profile 1-0:99.1.0.")] = 0,
     columns: Annotated[int, typer.Option(min=1, max=21, help="Columns of the profile, its clock being one.")] = 5,
     pdu: Annotated[int, typer.Option(min=128, max=65_000, help="Longest APDU, bytes.")] = 1_024,
+    told: Annotated[bool, typer.Option("--told", help="Take troubles from the standard input, as lines of JSON.")] = False,
 ) -> None:
     """Serve until SIGTERM."""
     server = Server(Prepared(Replies(Profile(rows, columns, int(time.time())), pdu), framing), latency, silent)
     signal.signal(signal.SIGTERM, lambda *_: server.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the benchmark ends it
+    if told:
+        server.listen_to(sys.stdin.fileno())
     print(*server.ports, flush=True)
     begun, before = time.monotonic(), time.process_time()
     server.run()

@@ -9,6 +9,8 @@ from connectors.archive.database import transaction
 from connectors.archive.schema import SERIES, Series
 
 ROUND_EVERY_MS = 3_600_000
+"""Between two rounds at most; where less than ten hours are kept, a tenth of that, so that never much more is there than was asked for."""
+
 _SERIES_PER_SLICE = 50
 _ROWS_PER_SLICE = 1000
 
@@ -30,11 +32,12 @@ class _SeriesSql:
 
 
 class Retention:
-    """Walks through all series of all tables once an hour, a slice at a time. Freed pages are used again; the file does not shrink."""
+    """Walks through all series of all tables, at least once an hour, a slice at a time. Freed pages are used again; the file does not shrink."""
 
     def __init__(self, database: sqlite3.Connection, keep_ms: int) -> None:
         self._database = database
         self._keep_ms = keep_ms
+        self._round_every_ms = min(ROUND_EVERY_MS, keep_ms // 10)
         self._sql = [_SeriesSql(series) for series in SERIES]
         self._table: int | None = None
         self._prefix: tuple[Any, ...] | None = None
@@ -52,7 +55,7 @@ class Retention:
         with transaction(self._database):
             deleted = self._walk(now_ms - self._keep_ms)
         if self._table is None:
-            self._next_round = now_ms + ROUND_EVERY_MS
+            self._next_round = now_ms + self._round_every_ms
         return deleted
 
     def _walk(self, cutoff: int) -> int:

@@ -54,7 +54,7 @@ _ALONE = Place()
 class ArchiveSettings(NodeSettings):
     """Settings of an archive-out node."""
 
-    keep: Duration = Field(default=90 * 86400.0, ge=3600, description="How long rows are kept, by their own time.")
+    keep: Duration = Field(default=90 * 86400.0, ge=60, description="How long rows are kept, by their own time.")
 
 
 class ArchivePartition(StatefulSinkPartition[Item, None]):

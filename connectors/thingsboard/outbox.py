@@ -34,6 +34,7 @@ from connectors.thingsboard.outbox_rows import (
     delete,
     drop_oldest,
     drop_too_old,
+    forget,
     insert,
     insert_alert,
     note_losses,
@@ -49,6 +50,9 @@ from model.messages import Alert, Receipt
 
 PRUNE_EVERY = 60.0
 """Seconds between two looks for what is too old."""
+
+PRUNE_AGAIN = 1.0
+"""Seconds until the next look when there was more of it than one look takes."""
 
 KEEP_DEAD = 90 * 86_400.0
 """Seconds that dead letters, and the traces of what was dropped, are kept."""
@@ -386,10 +390,14 @@ class Outbox:
         oldest, died = int((now - self._keep_receipts) * 1000), int((now - KEEP_DEAD) * 1000)
 
         def work(database: sqlite3.Connection) -> Losses:
-            database.execute("DELETE FROM receipts WHERE id IN (SELECT id FROM receipts WHERE acknowledged < ? LIMIT 10000)", (oldest,))
+            whole = (
+                forget(database, "receipts", "acknowledged", oldest, 10_000),
+                forget(database, "dead_letter", "died", died, 1_000),
+                forget(database, "dropped", "dropped", died, 10_000),
+            )
             database.execute("DELETE FROM alerts WHERE ts < ?", (oldest,))
-            database.execute("DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter WHERE died < ? LIMIT 1000)", (died,))
-            database.execute("DELETE FROM dropped WHERE id IN (SELECT id FROM dropped WHERE dropped < ? LIMIT 10000)", (died,))
+            if not all(whole):
+                self._pruned = now - PRUNE_EVERY + PRUNE_AGAIN
             losses = Losses("")
             if self._bounds.age < now:
                 losses = drop_too_old(database, int((now - self._bounds.age) * 1000))

@@ -109,6 +109,16 @@ def drop_too_old(database: sqlite3.Connection, read_before: int) -> Losses:
     return losses
 
 
+def forget(database: sqlite3.Connection, table: str, moment: str, before: int, most: int) -> bool:
+    """Remove those of the first `most` rows whose column `moment` is before `before`; whether that was all there is to remove.
+
+    Only the head of the table is looked at: rows come in the order of time, and a day of them would take the writer long to search.
+    """
+    head = f"SELECT id, {moment} AS moment FROM {table} ORDER BY id LIMIT ?"  # noqa: S608 - names of outbox_schema.py
+    removed = database.execute(f"DELETE FROM {table} WHERE id IN (SELECT id FROM ({head}) WHERE moment < ?)", (most, before))  # noqa: S608
+    return removed.rowcount < most
+
+
 def note_losses(database: sqlite3.Connection, losses: Losses, dropped: int) -> None:
     """Leave a trace of what was dropped for `receipts-in`; `dropped` is now, in milliseconds."""
     rows = [
