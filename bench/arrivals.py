@@ -49,7 +49,7 @@ class Arrivals:
         self._client.on_connect = lambda client, *_: client.subscribe("v1/gateway/telemetry", qos=1)
         self._client.on_message = self._on_message
         self._client.reconnect_delay_set(1, 1)
-        forever = Properties(PacketTypes.CONNECT)
+        forever = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         forever.SessionExpiryInterval = 86_400
         self._client.connect("127.0.0.1", port, clean_start=False, properties=forever)
         self._client.loop_start()

@@ -108,7 +108,7 @@ def write_archive(state_dir: Path, meters: int, readings: int) -> None:
                 for number in range(first, min(first + 500, meters)):
                     meter = f"m-{number:05}"
                     rows = per_series if number else max(per_series, readings // 10 // len(KEYS))
-                    database.executemany("INSERT INTO readings VALUES (?,?,?,?,?,?,?,?,?)", _readings(meter, rows, now, chance))
+                    database.executemany("INSERT INTO readings_settled VALUES (?,?,?,?,?,?,?,?,?)", _readings(meter, rows, now, chance))
                     _about(database, meter, number, now, chance)
         with transaction(database):
             database.executemany(

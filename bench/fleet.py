@@ -175,7 +175,7 @@ def write_pipeline(folder: Path, fleet: Fleet, meters: PreparedMeters, url: str)
 
 @contextmanager
 def running_pipeline(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`python -m bytewax.run flows.main` with recovery, as `make run` starts it, of the pipeline.yaml in `folder`; it must live to the end."""
+    """`python -m bytewax.run flows.main` with recovery, as `make run` starts it, in `folder`; it must live to the end."""
     keys = {key.upper(): str(value) for key, value in CIPHERED.items() if "key" in key}
     environment = {**os.environ, **keys, "PYTHONPATH": str(ROOT), "PIPELINE": "pipeline.yaml"}
     made = subprocess.run(

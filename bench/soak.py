@@ -135,9 +135,7 @@ def write_pipeline(folder: Path, soak: Soak, prepared: PreparedMeters, ports: li
     """pipeline.yaml: as an operator has it, but that little is kept and that troubles are over soon."""
     common = {"template": "simple", "framing": "hdlc", "line": "separate", "hdlc_information_size": INFORMATION_SIZE, **_PATIENCE}
     keys = {obis: key for key, (obis, _) in CAPTURED.items()}
-    keep: dict[str, dict[str, Any]] = {"archive": {"keep": soak.keep}, "health": {"window": "30s"}}
-    gaps = ("health", "archive")
-    pipeline = {
+    pipeline: dict[str, Any] = {
         "thingsboard": {"url": url, "token": "bench", "reconnect_max": "5s", "outbox": {"keep_receipts": soak.keep}},
         "templates": {
             "simple": {"interval": soak.interval, "read": {f"r{n}": f"1-0:{register}" for n, register in enumerate(REGISTERS[:10])}},
@@ -151,20 +149,18 @@ def write_pipeline(folder: Path, soak: Soak, prepared: PreparedMeters, ports: li
             *({"id": f"p{number}", "connect": prepared.connect(number), **common} for number in range(soak.prepared)),
             *({**described(number, port), "template": "profiled", **_PATIENCE} for number, port in enumerate(ports)),
         ],
-        "nodes": [
-            {
-                **node,
-                "inputs": [*node.get("inputs", []), *(["meters.gaps"] if node["id"] in gaps else [])],
-                "settings": {**node.get("settings", {}), **keep.get(node["id"], {})},
-            }
-            for node in NODES
-        ],
+        "nodes": [_told(node, soak) for node in NODES],
         "log": {"format": "json"},
     }
-    for node in pipeline["nodes"]:
-        if not node["inputs"]:
-            del node["inputs"]
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False), encoding="utf-8")
+
+
+def _told(node: dict[str, Any], soak: Soak) -> dict[str, Any]:
+    """A node of the benchmarks' pipeline, which hears of gaps besides, and keeps little."""
+    settings: dict[str, dict[str, Any]] = {"archive": {"keep": soak.keep}, "health": {"window": "30s"}}
+    if node["id"] not in settings:
+        return node
+    return {**node, "inputs": [*node["inputs"], "meters.gaps"], "settings": settings[node["id"]]}
 
 
 def _watch(seconds: float, observer: Observer, schedule: Schedule, arrivals: Arrivals) -> None:
@@ -220,8 +216,8 @@ def _judge(soak: Soak, observer: Observer, schedule: Schedule, arrivals: Arrival
 def _about(soak: Soak, schedule: Schedule, arrivals: Arrivals) -> str:
     cycles = sum(arrivals.cycles.values())
     return (
-        f"{soak.seconds / 60:.0f} minutes, {soak.prepared} prepared and {soak.virtual} virtual meters every {soak.interval:g} s; archive and "
-        f"receipts kept {soak.keep:.0f} s; {sum(schedule.happened.values())} faults, one each {soak.fault_every:.0f} s: "
+        f"{soak.seconds / 60:.0f} minutes, {soak.prepared} prepared and {soak.virtual} virtual meters every {soak.interval:g} s; archive "
+        f"and receipts kept {soak.keep:.0f} s; {sum(schedule.happened.values())} faults, one each {soak.fault_every:.0f} s: "
         f"{', '.join(schedule.happened)}; {arrivals.cycles['ok']:,} of {cycles:,} cycles ok; load average {os.getloadavg()[0]:.1f}"
     )
 

@@ -1,7 +1,8 @@
 """The archive's queries.
 
 Tables are keyed by meter first. To reach all meters or series without a scan, the recursive queries hop from one to the
-next: each step is a seek in the primary key.
+next: each step is a seek in the primary key. Readings are in two tables, see `recent`; each question asks both with the same
+conditions, since a condition on the view `readings` would not always find its way into them.
 """
 # ruff: noqa: S608 - the statements are put together from constants of this file only; values are always bound
 
@@ -49,25 +50,30 @@ def _each_series(table: str) -> str:
     )
 
 
+def _readings(columns: str, where: str) -> str:
+    """Those columns of both tables of readings, one after the other."""
+    return f"SELECT {columns} FROM readings_settled WHERE {where} UNION ALL SELECT {columns} FROM readings_recent WHERE {where}"
+
+
 METERS = (
-    f"WITH RECURSIVE {_each_meter('readings')}, "
+    f"WITH RECURSIVE {_each_meter('readings_settled')}, "
+    f"{_each_meter('readings_recent').replace('each_meter', 'each_recent')}, "
     f"{_each_meter('cycles').replace('each_meter', 'each_polled')}"
-    " SELECT m FROM each_meter WHERE m IS NOT NULL UNION SELECT m FROM each_polled WHERE m IS NOT NULL"
+    " SELECT m FROM each_meter WHERE m IS NOT NULL UNION SELECT m FROM each_recent WHERE m IS NOT NULL"
+    " UNION SELECT m FROM each_polled WHERE m IS NOT NULL"
 )
 READINGS = (
-    f"WITH RECURSIVE {_each_key('readings')} SELECT {_READING_COLUMNS} FROM each_key JOIN readings ON meter = :meter AND key = k"
-    " WHERE ts >= :start AND ts < :end ORDER BY ts, key LIMIT :limit"
+    f"WITH RECURSIVE {_each_key('readings_settled')} SELECT {_READING_COLUMNS} FROM each_key"
+    " JOIN readings_settled ON meter = :meter AND key = k WHERE ts >= :start AND ts < :end"
+    f" UNION ALL SELECT {_READING_COLUMNS} FROM readings_recent WHERE meter = :meter AND ts >= :start AND ts < :end"
+    " ORDER BY ts, key LIMIT :limit"
 )
-READINGS_OF_KEY = (
-    f"SELECT {_READING_COLUMNS} FROM readings WHERE meter = :meter AND key = :key AND ts >= :start AND ts < :end ORDER BY ts LIMIT :limit"
-)
-LATEST = (
-    f"WITH RECURSIVE {_each_series('readings')} SELECT {_READING_COLUMNS} FROM each_series JOIN readings ON meter = m AND key = k"
-    " AND ts = (SELECT max(ts) FROM readings WHERE meter = m AND key = k) ORDER BY meter, key"
-)
+READINGS_OF_KEY = f"{_readings(_READING_COLUMNS, 'meter = :meter AND key = :key AND ts >= :start AND ts < :end')} ORDER BY ts LIMIT :limit"
 LATEST_OF_METER = (
-    f"WITH RECURSIVE {_each_key('readings')} SELECT {_READING_COLUMNS} FROM each_key JOIN readings ON meter = :meter AND key = k"
-    " AND ts = (SELECT max(ts) FROM readings WHERE meter = :meter AND key = k) ORDER BY key"
+    f"WITH RECURSIVE {_each_key('readings_settled')} SELECT {_READING_COLUMNS.replace('ts', 'max(ts)')} FROM ("
+    f"SELECT {_READING_COLUMNS} FROM each_key JOIN readings_settled ON meter = :meter AND key = k"
+    " AND ts = (SELECT max(ts) FROM readings_settled WHERE meter = :meter AND key = k)"
+    f" UNION ALL SELECT {_READING_COLUMNS} FROM readings_recent WHERE meter = :meter) GROUP BY key ORDER BY key"
 )
 CYCLES = (
     "SELECT meter, started, due, duration, outcome, value_count, exchanges, associated, clock_offset FROM cycles"
@@ -116,38 +122,46 @@ ERROR_KINDS = (
     f"WITH RECURSIVE {_each_meter('errors')} SELECT kind, count(*) FROM each_meter JOIN errors ON meter = m"
     " WHERE started >= :start AND started < :end GROUP BY kind"
 )
-KEYS = f"WITH RECURSIVE {_each_key('readings')} SELECT k FROM each_key WHERE k IS NOT NULL"
+KEYS = (
+    f"WITH RECURSIVE {_each_key('readings_settled')} SELECT k FROM each_key WHERE k IS NOT NULL"
+    " UNION SELECT key FROM readings_recent WHERE meter = :meter ORDER BY 1"
+)
 REJECTED_KEYS = f"WITH RECURSIVE {_each_key('rejections')} SELECT k FROM each_key WHERE k IS NOT NULL"
 NEWEST_REJECTIONS = f"SELECT {_READING_COLUMNS}, rule, reason FROM rejections WHERE meter = ? AND key = ? ORDER BY ts DESC, rule LIMIT ?"
 NEWEST_ALERTS = (
     f"SELECT {_ALERT_COLUMNS}, (SELECT min(ts) FROM alerts AS c WHERE c.subject = a.subject AND c.kind = a.kind AND c.ts >= a.ts"
     " AND c.raised = 0) FROM alerts AS a WHERE raised = 1 ORDER BY ts DESC LIMIT ?"
 )
-ORIGINS = "SELECT ts, origin FROM readings WHERE meter = ? AND key = ? ORDER BY ts DESC LIMIT ?"
+_OF_SERIES = "meter = :meter AND key = :key"
+_OF_SPAN = f"{_OF_SERIES} AND ts >= :start AND ts < :end"
+_OF_PROFILE = f"{_OF_SERIES} AND origin = 'profile'"
+ORIGINS = f"{_readings('ts, origin', _OF_SERIES)} ORDER BY ts DESC LIMIT :limit"
 INTERVALS_PER_DAY = (
-    "SELECT ts / 86400000, count(*), min(ts), max(ts) FROM readings WHERE meter = ? AND key = ? AND ts >= ? AND origin = 'profile'"
-    " GROUP BY ts / 86400000"
+    f"SELECT ts / 86400000, count(*), min(ts), max(ts) FROM ({_readings('ts', f'{_OF_PROFILE} AND ts >= :start')}) GROUP BY ts / 86400000"
 )
-INTERVALS = "SELECT count(*), min(ts), max(ts) FROM readings WHERE meter = ? AND key = ? AND origin = 'profile'"
-POINTS = "SELECT ts, number, unit FROM readings WHERE meter = ? AND key = ? AND ts >= ? AND ts < ? ORDER BY ts LIMIT ?"
-_OF_SPAN = "FROM readings WHERE meter = :meter AND key = :key AND ts >= :start AND ts < :end"
+INTERVALS = f"SELECT count(*), min(ts), max(ts) FROM ({_readings('ts', _OF_PROFILE)})"
+POINTS = f"{_readings('ts, number, unit', _OF_SPAN)} ORDER BY ts LIMIT :limit"
+_NUMBERS = _readings("ts, number", f"{_OF_SPAN} AND number IS NOT NULL")
 EXTREMES = (
-    f"SELECT (ts - :start) / :width, ts, min(number) {_OF_SPAN} AND number IS NOT NULL GROUP BY 1"
-    f" UNION ALL SELECT (ts - :start) / :width, ts, max(number) {_OF_SPAN} AND number IS NOT NULL GROUP BY 1"
+    f"SELECT (ts - :start) / :width, ts, min(number) FROM ({_NUMBERS}) GROUP BY 1"
+    f" UNION ALL SELECT (ts - :start) / :width, ts, max(number) FROM ({_NUMBERS}) GROUP BY 1"
 )
-SPAN = f"SELECT (SELECT min(ts) {_OF_SPAN}), (SELECT max(ts) {_OF_SPAN})"
-NEWEST_OF_PROFILE = "SELECT ts FROM readings WHERE meter = ? AND key = ? AND origin = 'profile' ORDER BY ts DESC LIMIT 1"
+_FIRSTS, _LASTS = _readings("min(ts) AS ts", _OF_SPAN), _readings("max(ts) AS ts", _OF_SPAN)
+SPAN = f"SELECT (SELECT min(ts) FROM ({_FIRSTS})), (SELECT max(ts) FROM ({_LASTS}))"
+NEWEST_OF_PROFILE = f"{_readings('ts', _OF_PROFILE)} ORDER BY ts DESC LIMIT 1"
 INTERVALS_READ = (
-    "SELECT ts, max(read_at) FROM readings WHERE meter = ? AND key IN (SELECT value FROM json_each(?)) AND ts >= ?"
-    " AND origin = 'profile' GROUP BY ts"
+    "SELECT ts, max(read_at) FROM ("
+    + _readings("ts, read_at", "meter = :meter AND key IN (SELECT value FROM json_each(:keys)) AND ts >= :start AND origin = 'profile'")
+    + ") GROUP BY ts"
 )
 CYCLE_TOTALS = (
     f"WITH RECURSIVE {_each_meter('cycles')} SELECT outcome, count(*) FROM each_meter JOIN cycles ON meter = m"
     " WHERE started >= :start AND started < :end GROUP BY outcome"
 )
 READING_TOTAL = (
-    f"WITH RECURSIVE {_each_series('readings')} SELECT count(*) FROM each_series JOIN readings ON meter = m AND key = k"
-    " WHERE ts >= :start AND ts < :end"
+    f"WITH RECURSIVE {_each_series('readings_settled')}, {_each_meter('readings_recent').replace('each_meter', 'each_recent')} SELECT"
+    " (SELECT count(*) FROM each_series JOIN readings_settled ON meter = m AND key = k WHERE ts >= :start AND ts < :end)"
+    " + (SELECT count(*) FROM each_recent JOIN readings_recent ON meter = m WHERE ts >= :start AND ts < :end)"
 )
 REJECTION_TOTAL = (
     f"WITH RECURSIVE {_each_series('rejections')} SELECT count(*) FROM each_series JOIN rejections ON meter = m AND key = k"

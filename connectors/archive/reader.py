@@ -117,7 +117,7 @@ class ArchiveReader:
 
     def latest(self) -> list[Reading]:
         """The newest reading of every key of every meter, by meter and key."""
-        return [reading_of(row) for row in self._rows(queries.LATEST)]
+        return [reading for meter in self.meters() for reading in self.latest_of(meter)]
 
     def latest_of(self, meter: str) -> list[Reading]:
         """The newest reading of every key of one meter, by key."""
@@ -166,7 +166,7 @@ class ArchiveReader:
 
     def newest_of_profile(self, meter: str, key: str) -> datetime | None:
         """The newest load profile value of a meter under `key`."""
-        return next((from_ms(ts) for (ts,) in self._rows(queries.NEWEST_OF_PROFILE, (meter, key))), None)
+        return next((from_ms(ts) for (ts,) in self._rows(queries.NEWEST_OF_PROFILE, {"meter": meter, "key": key})), None)
 
     def first_report(self) -> datetime | None:
         """When the oldest window ended that the archive knows of, of all meters together; None if there is none."""
@@ -191,7 +191,7 @@ class ArchiveReader:
 
     def intervals_read(self, meter: str, keys: Iterable[str], since: datetime) -> dict[int, int]:
         """The load profile intervals with a value under one of `keys`, from `since` on, and when each was read last; milliseconds."""
-        return dict(self._rows(queries.INTERVALS_READ, (meter, json.dumps(list(keys)), to_ms(since))))
+        return dict(self._rows(queries.INTERVALS_READ, {"meter": meter, "keys": json.dumps(list(keys)), "start": to_ms(since)}))
 
     def totals(self, start: datetime, end: datetime) -> Totals:
         """What happened to all meters together."""

@@ -32,7 +32,7 @@ class _SeriesSql:
 
 
 class Retention:
-    """Walks through all series of all tables, at least once an hour, a slice at a time. Freed pages are used again; the file does not shrink."""
+    """Walks through all series, at least once an hour, a slice at a time. Freed pages are used again; the file does not shrink."""
 
     def __init__(self, database: sqlite3.Connection, keep_ms: int) -> None:
         self._database = database

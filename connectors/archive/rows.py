@@ -11,6 +11,9 @@ from typing import Union
 from model.messages import Alert, Cycle, Gap, HealthReport, Message, Origin, Reading, Receipt, Rejection, Value
 from model.timestamps import to_ms
 
+READINGS = "readings"
+"""Of readings: the view; `recent` says which of its tables takes a row."""
+
 Cell = Union[int, float, str, None]
 Row = tuple[Cell, ...]
 
@@ -18,7 +21,7 @@ Row = tuple[Cell, ...]
 def rows_of(message: Message) -> Iterator[tuple[str, Row]]:
     """The rows a message becomes: table name and cells in the order of the table's columns."""
     if isinstance(message, Reading):
-        yield "readings", (message.meter, message.key, to_ms(message.ts), *_value_cells(message))
+        yield READINGS, (message.meter, message.key, to_ms(message.ts), *_value_cells(message))
     elif isinstance(message, Cycle):
         yield from _cycle_rows(message)
     elif isinstance(message, Rejection):

@@ -72,7 +72,17 @@ _VERSION_3 = (
 )
 """Missing intervals of load profiles."""
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4 = (
+    "ALTER TABLE readings RENAME TO readings_settled",
+    """CREATE TABLE readings_recent (
+        meter TEXT NOT NULL, key TEXT NOT NULL, ts INTEGER NOT NULL,
+        value TEXT NOT NULL, type TEXT NOT NULL, number REAL, unit TEXT, origin TEXT NOT NULL, read_at INTEGER NOT NULL,
+        PRIMARY KEY (meter, ts, key)) WITHOUT ROWID""",
+    "CREATE VIEW readings AS SELECT * FROM readings_settled UNION ALL SELECT * FROM readings_recent",
+)
+"""The newest readings of a meter lie together until there are enough of them to join their series, see `recent`."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 """The statements that lead from version n to n + 1, at place n. Append; never change one that was released."""
 
 VERSION = len(MIGRATIONS)
@@ -92,7 +102,8 @@ class Series:
 
 
 SERIES = (
-    Series("readings", ("meter", "key"), "ts"),
+    Series("readings_settled", ("meter", "key"), "ts"),
+    Series("readings_recent", ("meter",), "ts"),
     Series("cycles", ("meter",), "started"),
     Series("errors", ("meter",), "started"),
     Series("violations", ("meter",), "started"),

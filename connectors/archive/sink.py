@@ -116,6 +116,7 @@ class ArchivePartition(StatefulSinkPartition[Item, None]):
                 store.write(chunk)
                 for _ in chunk:
                     self._waiting.popleft()
+            store.settle(self._now_ms())
             store.delete_old(self._now_ms())
         except (sqlite3.Error, StorageError) as error:
             if is_damage(error) and self._store is not None:

@@ -1,4 +1,4 @@
-"""The archive as its one writer sees it: messages in, one transaction per batch, old rows out."""
+"""The archive as its one writer sees it: messages in, one transaction per batch, recent readings to their series, old rows out."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 import structlog
 
 from connectors.archive.database import open_writer, transaction
+from connectors.archive.recent import RecentReadings
 from connectors.archive.retention import Retention
-from connectors.archive.rows import Row, rows_of
+from connectors.archive.rows import READINGS, Row, rows_of
 from connectors.archive.schema import SERIES, VERSION, migrate, version_of
 from model.errors import StorageError
 from model.messages import Message
@@ -35,6 +36,7 @@ class ArchiveStore:
         except BaseException:
             self._database.close()
             raise
+        self._recent = RecentReadings(self._database)
         self._retention = Retention(self._database, round(keep * 1000))
 
     def write(self, messages: Iterable[Message]) -> None:
@@ -48,9 +50,17 @@ class ArchiveStore:
                 by_table.setdefault(table, []).append(row)
         if not by_table:
             return
+        readings = self._recent.by_table(by_table.pop(READINGS, ()))
         with transaction(self._database):
-            for table, rows in by_table.items():
+            for table, rows in (*by_table.items(), *readings.items()):
                 self._write_rows(table, rows)
+
+    def settle(self, now_ms: int) -> int:
+        """Move the recent readings of a few meters, which have many, to their series; of how many meters.
+
+        :raises sqlite3.Error: those of one meter stayed where they were, and so did all others that were due.
+        """
+        return self._recent.settle(now_ms)
 
     def delete_old(self, now_ms: int) -> int:
         """Delete a small slice of what is older than `keep`; how many rows.

@@ -159,29 +159,29 @@ class ArchiveSurvey(ArchiveReader):
 
     def profile_intervals(self, meter: str, key: str) -> tuple[list[int], float]:
         """Of the newest rows of one series those from a load profile: their ts in ms, newest first, and their share (0.0 to 1.0)."""
-        rows = self._database.execute(queries.ORIGINS, (meter, key, PROBED)).fetchall()
+        rows = self._database.execute(queries.ORIGINS, {"meter": meter, "key": key, "limit": PROBED}).fetchall()
         found = [ts for ts, origin in rows if origin == "profile"]
         return found, len(found) / len(rows) if rows else 0.0
 
     def intervals_per_day(self, meter: str, key: str, since: datetime) -> list[DayCount]:
         """Load profile values of one series by their day (UTC), without days that have none."""
-        return [DayCount._make(row) for row in self._rows(queries.INTERVALS_PER_DAY, (meter, key, to_ms(since)))]
+        return [DayCount._make(row) for row in self._rows(queries.INTERVALS_PER_DAY, {"meter": meter, "key": key, "start": to_ms(since)})]
 
     def intervals(self, meter: str, key: str) -> DayCount | None:
         """All load profile values of one series: how many, the first and the last; None without any."""
-        count, first, last = next(self._rows(queries.INTERVALS, (meter, key)))
+        count, first, last = next(self._rows(queries.INTERVALS, {"meter": meter, "key": key}))
         return DayCount(0, count, first, last) if count else None
 
     def curve(self, meter: str, key: str, start: datetime, end: datetime, most: int) -> Curve:
         """The readings of one series in [start, end); of more than `most` the least and the greatest of each of `most` / 2 buckets."""
-        span = (to_ms(start), to_ms(end))
-        rows = self._database.execute(queries.POINTS, (meter, key, *span, most + 1)).fetchall()
+        span = {"meter": meter, "key": key, "start": to_ms(start), "end": to_ms(end)}
+        rows = self._database.execute(queries.POINTS, {**span, "limit": most + 1}).fetchall()
         unit = next((unit for _, _, unit in reversed(rows) if unit is not None), None)
         if len(rows) <= most:
             return Curve(unit, [Point(ts, number) for ts, number, _ in rows], thinned=False)
-        first, last = next(self._rows(queries.SPAN, {"meter": meter, "key": key, "start": span[0], "end": span[1]}))
+        first, last = next(self._rows(queries.SPAN, span))
         width = max(1, -(-(last + 1 - first) // max(1, most // 2)))
-        (count,) = self._database.execute(f"SELECT count(*) FROM ({queries.POINTS})", (meter, key, *span, EXACT + 1)).fetchone()  # noqa: S608
+        (count,) = next(self._rows(f"SELECT count(*) FROM ({queries.POINTS})", {**span, "limit": EXACT + 1}))  # noqa: S608
         if count <= EXACT:
             values = {"meter": meter, "key": key, "start": first, "end": last + 1, "width": width}
             found = {(ts, number) for _, ts, number in self._rows(queries.EXTREMES, values)}
@@ -193,7 +193,8 @@ class ArchiveSurvey(ArchiveReader):
         """The extremes among the first `most` rows of each bucket."""
         found: set[tuple[int, float]] = set()
         for start in starts:
-            rows = self._database.execute(queries.POINTS, (meter, key, start, start + width, most)).fetchall()
+            bucket = {"meter": meter, "key": key, "start": start, "end": start + width, "limit": most}
+            rows = self._database.execute(queries.POINTS, bucket).fetchall()
             numbers = [(number, ts) for ts, number, _ in rows if number is not None]
             if numbers:
                 found |= {(ts, number) for number, ts in (min(numbers), max(numbers))}

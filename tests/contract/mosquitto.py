@@ -123,7 +123,7 @@ class Listener:
         if authority is not None:
             # Its context closes the socket of a handshake that fails, which the library's own does not.
             self._client.tls_set_context(tls_context(ThingsBoardSettings(url=broker.url, token=SecretStr("none"), ca_file=authority.file)))
-        forever = Properties(PacketTypes.CONNECT)
+        forever = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         forever.SessionExpiryInterval = 3600
         self._client.connect("127.0.0.1", broker.port, clean_start=False, properties=forever)
 

@@ -104,7 +104,7 @@ def test_both_ends_of_a_damaged_table_are_salvaged(path: Path) -> None:
     filled(path)
     spoil(path, 20, 22)
     found = replace_damaged(path, 0)
-    assert found.incomplete == ("readings",)
+    assert found.incomplete == ("readings_recent",)
     kept = numbers(path)
     assert kept[0] == 0
     assert kept[-1] == 2_999
@@ -120,7 +120,7 @@ def test_salvaging_ends_when_it_takes_too_long(path: Path) -> None:
         return clock.seconds
 
     found = replace_damaged(path, 0, late)
-    assert "readings" in found.incomplete
+    assert "readings_recent" in found.incomplete
     assert found.aside.exists()
 
 
