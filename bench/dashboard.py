@@ -52,6 +52,7 @@ VIEWS = {
 }
 """Views of the page, and what each is for."""
 
+HEAD = ["question", "cold ms", "warm median ms", "warm slowest ms", "kB"]
 FIRST_VIEW = ("/overview", "/flow", "/meters?limit=50")
 OTHERS = (
     "/health",
@@ -193,7 +194,14 @@ def write_pipeline(directory: Path, meters: int) -> None:
 
 def time_endpoints(directory: Path) -> Table:
     """Each endpoint, cold and warm."""
-    table = Table("question", "cold ms", "warm median ms", "warm slowest ms", "kB", title="the page's questions")
+    table = Table(*HEAD, title="the page's questions")
+    for path, *figures in endpoint_times(directory):
+        table.add_row(f"[bold]{path}[/bold]" if path in FIRST_VIEW else path, *figures)
+    return table
+
+
+def endpoint_times(directory: Path) -> Iterator[list[str]]:
+    """The columns of `HEAD` of each endpoint."""
     for path in (*FIRST_VIEW, *OTHERS):
         with dashboard(directory) as port:  # a server that has answered nothing yet
             cold, size = timed(port, path)
@@ -201,9 +209,7 @@ def time_endpoints(directory: Path) -> Table:
             for _ in range(WARM):
                 warm.append(timed(port, path)[0])
                 time.sleep(0.2)
-        name = f"[bold]{path}[/bold]" if path in FIRST_VIEW else path
-        table.add_row(name, f"{cold:.0f}", f"{statistics.median(warm):.1f}", f"{max(warm):.1f}", f"{size / 1000:.1f}")
-    return table
+        yield [path, f"{cold:.0f}", f"{statistics.median(warm):.1f}", f"{max(warm):.1f}", f"{size / 1000:.1f}"]
 
 
 def time_page(directory: Path) -> Table:

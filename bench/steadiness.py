@@ -19,6 +19,9 @@ LEAST_BLOCKS = 4
 _T_975 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
 """Student's t for a two-sided 95 %, with 1, 2, ... degrees of freedom."""
 
+SAMPLES = "samples.csv"
+"""In the folder of the run: every sample, for whoever wants to see the curve."""
+
 Samples = Sequence[tuple[float, float]]
 """(seconds, value), in order of time."""
 
@@ -27,7 +30,8 @@ Samples = Sequence[tuple[float, float]]
 class Measure:
     """Something that is sampled.
 
-    :arg allowance: growth over the whole run that is not called growth: what one more page of a file, one more connection comes to.
+    :arg allowance: growth over the whole run that is not called growth: a few more pages of a file, one more connection; of a
+        write-ahead log, which stays as long as it once had to be while somebody read, but is cut at 64 MB.
     """
 
     name: str
@@ -43,6 +47,7 @@ MEASURES = (
     Measure("outbox", "MB", 0.5),
     Measure("archive", "MB", 0.5),
     Measure("recovery store", "MB", 0.5),
+    Measure("write-ahead logs of the three", "MB", 16.0),
     Measure("other files of state_dir", "MB", 0.1),
     Measure("log written", "kB per min", 5.0),
 )
@@ -104,28 +109,30 @@ class Observer:
 
     def __post_init__(self) -> None:
         self._before = time.monotonic(), self._cpu(), self._log()
+        (self.folder / SAMPLES).write_text(f"seconds,{','.join(measure.name for measure in MEASURES)}\n", encoding="utf-8")
 
     def sample(self) -> None:
         """Take all measures, now."""
         state = self.folder / "state"
         moment, cpu, log = time.monotonic(), self._cpu(), self._log()
         seconds = moment - self._before[0]
-        sizes = {name: _size(state, f"{name}*") for name in (OUTBOX, ARCHIVE)}
-        recovery = _size(state / RECOVERY, "*")
+        databases = [_size(state, name) for name in (OUTBOX, ARCHIVE, f"{RECOVERY}/*.sqlite3")]
+        companions = sum(_size(state, f"{name}-*") for name in (OUTBOX, ARCHIVE, f"{RECOVERY}/*.sqlite3"))
         values = (
             int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6,
             len(os.listdir(f"/proc/{self.pid}/fd")),  # noqa: PTH208 - names only
             len(os.listdir(f"/proc/{self.pid}/task")),  # noqa: PTH208
             (cpu - self._before[1]) / seconds * 100,
-            sizes[OUTBOX],
-            sizes[ARCHIVE],
-            recovery,
-            _size(state, "**/*") - recovery - sum(sizes.values()),
+            *databases,
+            companions,
+            _size(state, "**/*") - sum(databases) - companions,
             (log - self._before[2]) / seconds * 60 / 1000,
         )
         self._before = moment, cpu, log
         for measure, value in zip(MEASURES, values, strict=True):
             self.samples[measure.name].append((moment, float(value)))
+        with (self.folder / SAMPLES).open("a", encoding="utf-8") as file:
+            file.write(f"{moment:.0f},{','.join(f'{value:.3f}' for value in values)}\n")
 
     def _cpu(self) -> float:
         fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
