@@ -58,6 +58,7 @@ class Soak:
     prepared: int = 100
     virtual: int = 8
     interval: float = 5.0
+    disturbed: bool = True
 
     @property
     def fault_every(self) -> float:
@@ -92,11 +93,12 @@ class Outcome:
 def main(
     minutes: Annotated[float, typer.Option(min=0.5, help="How long the faults last.")] = 60.0,
     meters: Annotated[int, typer.Option(min=1, help="Prepared meters.")] = 100,
+    disturbed: Annotated[bool, typer.Option(help="With faults, or without, to see what grows by itself.")] = True,
     write_tables: Annotated[bool, typer.Option(help="Put the table into docs/performance.md.")] = False,
     folder: Annotated[Path | None, typer.Option(help="Keep log and state here, to look at afterwards.")] = None,
 ) -> None:
     """Soak a pipeline in faults, and say whether it grows or loses anything."""
-    outcome = run(Soak(minutes * 60, prepared=meters), folder)
+    outcome = run(Soak(minutes * 60, prepared=meters, disturbed=disturbed), folder)
     table = Table(*HEAD, title=outcome.about)
     for row in outcome.rows:
         table.add_row(*row)
@@ -122,7 +124,8 @@ def run(soak: Soak, folder: Path | None = None) -> Outcome:
         process = stack.enter_context(running_pipeline(place))
         wait_for(lambda: arrivals.known() == soak.virtual, "an interval of each virtual meter", START)
         observer = Observer(process.pid, place)
-        schedule = Schedule(faults(prepared, virtual, soak.virtual, broker, place / "state"), soak.fault_every)
+        possible = faults(prepared, virtual, soak.virtual, broker, place / "state") if soak.disturbed else []
+        schedule = Schedule(possible, soak.fault_every)
         stack.callback(schedule.end)
         begun = time.monotonic()
         _watch(soak.seconds, observer, schedule, arrivals)
@@ -218,7 +221,7 @@ def _about(soak: Soak, schedule: Schedule, arrivals: Arrivals) -> str:
     return (
         f"{soak.seconds / 60:.0f} minutes, {soak.prepared} prepared and {soak.virtual} virtual meters every {soak.interval:g} s; archive "
         f"and receipts kept {soak.keep:.0f} s; {sum(schedule.happened.values())} faults, one each {soak.fault_every:.0f} s: "
-        f"{', '.join(schedule.happened)}; {arrivals.cycles['ok']:,} of {cycles:,} cycles ok; load average {os.getloadavg()[0]:.1f}"
+        f"{', '.join(schedule.happened) or 'none'}; {arrivals.cycles['ok']:,} of {cycles:,} cycles ok; load average {os.getloadavg()[0]:.1f}"
     )
 
 

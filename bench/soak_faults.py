@@ -31,6 +31,9 @@ class Fault:
     end: Callable[[], None]
 
 
+_NEVER = (float("inf"), Fault("", lambda: None, lambda: None), False)
+
+
 def faults(prepared: PreparedMeters, virtual: Servant, count: int, broker: MosquittoBroker, state: Path) -> list[Fault]:
     """All of them.
 
@@ -81,7 +84,7 @@ class Schedule:
     def __init__(self, all_of_them: Sequence[Fault], every: float) -> None:
         self._every = every
         self._steps = self._plan(all_of_them, time.monotonic() + every / 2)
-        self._next = next(self._steps)
+        self._next = next(self._steps, _NEVER)
         self._standing: Fault | None = None
         self.happened: Counter[str] = Counter()
 
@@ -95,7 +98,7 @@ class Schedule:
                 fault.begin()
             else:
                 self.end()
-            self._next = next(self._steps)
+            self._next = next(self._steps, _NEVER)
 
     def end(self) -> None:
         """End the fault that stands."""
