@@ -106,7 +106,7 @@ def _names(count: int) -> list[str]:
 
 def _timed(name: str, read: Callable[[ArchiveSurvey], object], archive: Path) -> list[str]:
     """A row of `READS`: first over a connection just opened, of a file that the system may still have in memory."""
-    with ArchiveSurvey(archive) as survey:
+    with closing(ArchiveSurvey(archive)) as survey:
         times = []
         for _ in range(1 + WARM):
             begun = time.perf_counter()

@@ -218,10 +218,11 @@ def _judge(soak: Soak, observer: Observer, schedule: Schedule, arrivals: Arrival
 
 def _about(soak: Soak, schedule: Schedule, arrivals: Arrivals) -> str:
     cycles = sum(arrivals.cycles.values())
+    happened = f"{sum(schedule.happened.values())} faults, one each {soak.fault_every:.0f} s: {', '.join(schedule.happened) or 'none'}"
     return (
         f"{soak.seconds / 60:.0f} minutes, {soak.prepared} prepared and {soak.virtual} virtual meters every {soak.interval:g} s; archive "
-        f"and receipts kept {soak.keep:.0f} s; {sum(schedule.happened.values())} faults, one each {soak.fault_every:.0f} s: "
-        f"{', '.join(schedule.happened) or 'none'}; {arrivals.cycles['ok']:,} of {cycles:,} cycles ok; load average {os.getloadavg()[0]:.1f}"
+        f"and receipts kept {soak.keep:.0f} s; {happened}; {arrivals.cycles['ok']:,} of {cycles:,} cycles ok; "
+        f"load average {os.getloadavg()[0]:.1f}"
     )
 
 
