@@ -88,5 +88,5 @@ def test_tables_go_where_the_document_has_a_place_for_them(tmp_path: Path) -> No
     assert document.read_text() == "before\n<!-- measured: a -->\n| x | y |\n| --- | --- |\n| 1 | 2 |\n<!-- end: a -->\nafter\n"
     with pytest.raises(ValueError, match="no place for b"):
         documented.put("b", [], document)
-    for section in ("rivals", "end to end", "meters", "registers", "history"):
+    for section in ("rivals", "end to end", "meters", "registers", "history", "soak", "archive"):
         assert f"<!-- measured: {section} -->" in documented.DOCUMENT.read_text()
