@@ -64,9 +64,9 @@ def main(
         about = f"{readings:,} readings of {meters:,} meters x {len(KEYS)} keys, {archive.stat().st_size / 1e9:.1f} GB"
         tables = [
             (HEAD, list(endpoint_times(place))),
-            (READS, [_timed(name, read, archive) for name, read in _reads(place, archive)]),
-            (WRITES, _writing(archive, Path(folder), meters, rounds)),
-            (SLICES, _clearing(archive, meters, slices)),
+            (READS, [timed(name, read, archive) for name, read in reads(place, archive)]),
+            (WRITES, writing(archive, Path(folder), meters, rounds)),
+            (SLICES, clearing(archive, meters, slices)),
         ]
     console = Console(width=160)
     console.print(about)
@@ -80,7 +80,7 @@ def main(
         documented.put("archive", [*lines, *(line for head, rows in tables for line in (*documented.table(head, rows), ""))])
 
 
-def _reads(place: Path, archive: Path) -> list[tuple[str, Callable[[ArchiveSurvey], object]]]:
+def reads(place: Path, archive: Path) -> list[tuple[str, Callable[[ArchiveSurvey], object]]]:
     """What the commands read, as they do."""
     now = utc_now()
     pipeline = load(place / "pipeline.yaml", NodeTypes(OWN_NODE_TYPES, ()), {"TB_TOKEN": "bench", **os.environ}).settings
@@ -104,7 +104,7 @@ def _names(count: int) -> list[str]:
     return [f"m-{number:05}" for number in range(1, count + 1)]
 
 
-def _timed(name: str, read: Callable[[ArchiveSurvey], object], archive: Path) -> list[str]:
+def timed(name: str, read: Callable[[ArchiveSurvey], object], archive: Path) -> list[str]:
     """A row of `READS`: first over a connection just opened, of a file that the system may still have in memory."""
     with closing(ArchiveSurvey(archive)) as survey:
         times = []
@@ -125,7 +125,7 @@ class _Written:
     slowest: float
 
 
-def _writing(archive: Path, folder: Path, meters: int, rounds: int) -> list[list[str]]:
+def writing(archive: Path, folder: Path, meters: int, rounds: int) -> list[list[str]]:
     """Rows of `WRITES`: each round writes one cycle of every meter into both, one after the other; the first one is not counted."""
     start = utc_now().replace(microsecond=0)
     runs: dict[str, list[_Written]] = {"empty": [], "full": []}
@@ -177,7 +177,7 @@ def _cycle(meter: str, at: datetime) -> list[Message]:
     return [Cycle(meter, at, at, 0.1, Outcome.OK, values, exchanges=1), *readings]
 
 
-def _clearing(archive: Path, meters: int, slices: int) -> list[list[str]]:
+def clearing(archive: Path, meters: int, slices: int) -> list[list[str]]:
     """Rows of `SLICES`: retention of about a tenth of the archive, and the writes between its slices."""
     with ArchiveSurvey(archive) as survey:
         oldest = survey.readings("m-00042", utc_now() - timedelta(days=3_650), utc_now(), limit=1)[0].ts

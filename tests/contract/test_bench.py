@@ -16,6 +16,7 @@ from bench.prepared_replies import REGISTERS
 from bench.reading import CIPHERED, COUNT, PROFILE, OurProfile, OurReader
 from bench.scale import explained
 from bench.stock import StockMeter, cipher_of_the_library
+from tests.contract.mosquitto import wait_for
 
 needs_mosquitto = pytest.mark.skipif(PROGRAM is None, reason="mosquitto is not installed")
 
@@ -59,6 +60,34 @@ def test_black_holes_accept_and_say_nothing_or_do_not_accept_at_all() -> None:
         with pytest.raises(TimeoutError):
             socket.create_connection((address(0), meters.never_port), 0.3)
     assert meters.statistics["replies"] == 0
+
+
+def test_troubles_are_told_to_the_load_generator_while_it_runs() -> None:
+    request = bytes.fromhex("7EA00703219383C57E")
+    with prepared_meters(told=True) as meters:
+        with socket.create_connection((address(0), meters.port), 5) as connection:
+            reply = _reply(connection, request)
+            assert reply[:1] == b"\x7e"
+            meters.tell(corrupted=100)
+            wait_for(lambda: _reply(connection, request) != reply, "a corrupted reply")
+            meters.tell(corrupted=0)
+            wait_for(lambda: _reply(connection, request) == reply, "an honest reply")
+            meters.tell(cut=True)
+            assert connection.recv(1) == b""
+        meters.tell(silent=100)
+        with socket.create_connection((address(1), meters.port), 5) as connection:
+            connection.settimeout(0.3)
+            connection.sendall(request)
+            with pytest.raises(TimeoutError):
+                connection.recv(1)
+            meters.tell(silent=0)
+            connection.settimeout(5)
+            wait_for(lambda: _reply(connection, request) == reply, "a reply")
+
+
+def _reply(connection: socket.socket, request: bytes) -> bytes:
+    connection.sendall(request)
+    return connection.recv(1_000)
 
 
 @needs_mosquitto

@@ -303,8 +303,17 @@ def test_old_rows_are_deleted_in_small_slices(path: Path, monkeypatch: pytest.Mo
         assert reader.cycles("m1", T0, at(50)) == []
         assert len(reader.cycles("m1", T0, FAR)) == 50
         assert reader.totals(T0, FAR) == Totals({Outcome.OK: 0, Outcome.PARTIAL: 0, Outcome.FAILED: 50}, 200, 50, 250)
-    assert store.delete_old(to_ms(at(101))) == 0  # the next round is an hour later
-    assert sum(_slices(store, at(100 + 3600))) > 0
+    assert store.delete_old(to_ms(at(104))) == 0  # the next round is a tenth of what is kept later
+    assert sum(_slices(store, at(106))) == 6 * (4 + 1 + 1 + 1 + 1 + 1)
+    store.close()
+
+
+def test_where_much_is_kept_a_round_is_an_hour_after_the_last_one(path: Path) -> None:
+    store = ArchiveStore(path, DAY, to_ms(T0))
+    store.write([reading(0), reading(60)])
+    assert sum(_slices(store, at(DAY + 1))) == 1
+    assert sum(_slices(store, at(DAY + 3600))) == 0
+    assert sum(_slices(store, at(DAY + 3601))) == 1
     store.close()
 
 

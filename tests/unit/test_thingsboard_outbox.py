@@ -187,6 +187,21 @@ def test_receipts_and_alerts_are_forgotten_by_age_and_records_are_not(path: Path
         assert outbox.depth == 1
 
 
+def test_more_receipts_than_one_look_takes_are_forgotten_a_second_later(path: Path) -> None:
+    now = T0.timestamp()
+
+    def kept() -> int:
+        with closing(sqlite3.connect(path)) as database:
+            return int(database.execute("SELECT count(*) FROM receipts").fetchone()[0])
+
+    with closing(Outbox(path, keep_receipts=100.0, clock=lambda: now)) as outbox:
+        outbox.done([([], receipt(at=T0)) for _ in range(25_000)])
+        for seconds, left in ((300.0, 15_000), (0.5, 15_000), (0.6, 5_000), (1.1, 0), (1.1, 0)):
+            now += seconds
+            outbox.done([([], receipt(at=T0 + timedelta(days=1)))])
+            assert kept() - left in range(1, 6)  # those that were just received besides
+
+
 def test_many_threads_may_use_it(path: Path) -> None:
     with closing(Outbox(path)) as outbox:
 
