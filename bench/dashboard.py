@@ -29,6 +29,7 @@ from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 from rich.table import Table
 
+from bench.measure import cpu_seconds
 from connectors.archive.database import open_writer, transaction
 from connectors.archive.schema import FILE_NAME, migrate
 from connectors.archive.survey import ArchiveSurvey
@@ -52,7 +53,7 @@ VIEWS = {
 }
 """Views of the page, and what each is for."""
 
-HEAD = ["question", "cold ms", "warm median ms", "warm slowest ms", "kB"]
+HEAD = ["question", "cold ms", "warm median ms", "warm slowest ms", "warm CPU ms", "kB"]
 FIRST_VIEW = ("/overview", "/flow", "/meters?limit=50")
 OTHERS = (
     "/health",
@@ -203,13 +204,14 @@ def time_endpoints(directory: Path) -> Table:
 def endpoint_times(directory: Path) -> Iterator[list[str]]:
     """The columns of `HEAD` of each endpoint."""
     for path in (*FIRST_VIEW, *OTHERS):
-        with dashboard(directory) as port:  # a server that has answered nothing yet
+        with dashboard(directory) as (port, process):  # a server that has answered nothing yet
             cold, size = timed(port, path)
-            warm = []
+            warm, before = [], cpu_seconds(process)
             for _ in range(WARM):
                 warm.append(timed(port, path)[0])
                 time.sleep(0.2)
-        yield [path, f"{cold:.0f}", f"{statistics.median(warm):.1f}", f"{max(warm):.1f}", f"{size / 1000:.1f}"]
+            cpu = (cpu_seconds(process) - before) / WARM * 1000
+        yield [path, f"{cold:.0f}", f"{statistics.median(warm):.1f}", f"{max(warm):.1f}", f"{cpu:.0f}", f"{size / 1000:.1f}"]
 
 
 def time_page(directory: Path) -> Table:
@@ -220,7 +222,7 @@ def time_page(directory: Path) -> Table:
         return table
     with sync_playwright() as playwright, closing(playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])) as browser:
         for view, contents in VIEWS.items():
-            with dashboard(directory) as port:
+            with dashboard(directory) as (port, _):
                 first, *others = [_show(browser, f"http://127.0.0.1:{port}/{view}", contents) for _ in range(WARM)]
             table.add_row(view, f"{first:.0f}", f"{statistics.median(others):.0f}", f"{max(others):.0f}")
     return table
@@ -250,14 +252,14 @@ def timed(port: int, path: str) -> tuple[float, int]:
 
 
 @contextmanager
-def dashboard(directory: Path) -> Iterator[int]:
-    """The API in a process of its own; its port."""
+def dashboard(directory: Path) -> Iterator[tuple[int, int]]:
+    """The API in a process of its own; its port and pid."""
     port = _free_port()
     command = [sys.executable, "-m", "dashboard", str(directory / "pipeline.yaml"), "--port", str(port)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         try:
             _await_port(port, process)
-            yield port
+            yield port, process.pid
         finally:
             process.terminate()
 
@@ -294,7 +296,7 @@ def _run_flow(directory: Path, readers: int, pause: float, seconds: float) -> tu
         try:
             archive = directory / "state" / FILE_NAME
             _await(lambda: archive.exists() and _cycles(archive) > 200)
-            with dashboard(directory) as port:
+            with dashboard(directory) as (port, _):
                 stop = threading.Event()
                 answered = [0] * readers
                 threads = [threading.Thread(target=_read, args=(port, pause, stop, answered, place)) for place in range(readers)]

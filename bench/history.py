@@ -27,6 +27,7 @@ from rich.table import Table
 from bench import documented
 from bench.dashboard import HEAD, KEYS, endpoint_times, write_archive, write_pipeline
 from commands.replaying.stored import stored
+from connectors.archive.recent import ENOUGH
 from connectors.archive.schema import FILE_NAME
 from connectors.archive.store import ArchiveStore
 from connectors.archive.survey import ArchiveSurvey
@@ -39,6 +40,9 @@ from model.timestamps import to_ms, utc_now
 WARM = 5
 BATCH = 100
 """Cycles that are written at a time."""
+
+CYCLES = 2 * ENOUGH // len(KEYS)
+"""Of one meter, after which its first ones have surely moved to their series."""
 
 WRITES = ["archive", "readings per s", "ratio", "CPU per reading, µs", "CPU ratio", "slowest write, ms"]
 READS = ["read", "cold ms", "warm median ms", "warm slowest ms"]
@@ -126,48 +130,67 @@ class _Written:
 
 
 def writing(archive: Path, folder: Path, meters: int, rounds: int) -> list[list[str]]:
-    """Rows of `WRITES`: each round writes one cycle of every meter into both, one after the other; the first one is not counted."""
+    """Rows of `WRITES`: both archives in turn, a round each, the first one not counted.
+
+    First one cycle of every meter, which lies among the recent readings then; after that so many cycles of a few meters that all
+    of theirs move to their series, which is the whole way of a reading.
+    """
     start = utc_now().replace(microsecond=0)
-    runs: dict[str, list[_Written]] = {"empty": [], "full": []}
-    with closing(_opened(folder / "empty" / FILE_NAME)) as empty, closing(_opened(archive)) as full:
-        for number in range(rounds + 1):
-            at = start + timedelta(minutes=number)
-            for name, store in (("empty", empty), ("full", full)) if number % 2 else (("full", full), ("empty", empty)):
-                runs[name].append(_write(store, meters, at, number))
-    for each in runs.values():
-        del each[0]
-    pairs = list(zip(runs["full"], runs["empty"], strict=True))
-    ratios = [(rival.wall / ours.wall, ours.cpu / rival.cpu) for ours, rival in pairs]
+    few = max(1, meters // (rounds + 1) // 10)
     rows = []
-    for name, found in runs.items():
-        speed, cpu = (
-            statistics.median(run.readings / run.wall for run in found),
-            statistics.median(run.cpu / run.readings for run in found) * 1e6,
-        )
-        both = [_spread([pair[place] for pair in ratios]) for place in (0, 1)] if name == "full" else ["", ""]
-        rows.append([name, f"{speed:,.0f}", both[0], f"{cpu:.1f}", both[1], f"{max(run.slowest for run in found) * 1000:.0f}"])
+    with closing(_opened(folder / "empty" / FILE_NAME)) as empty, closing(_opened(archive)) as full:
+        for title in ("one cycle of all", "the whole way"):
+            runs: dict[str, list[_Written]] = {"empty": [], "full": []}
+            for number in range(rounds + 1):
+                for name, store in (("empty", empty), ("full", full)) if number % 2 else (("full", full), ("empty", empty)):
+                    if title == "one cycle of all":
+                        found = _write(store, _shuffled(range(meters), number), [start + timedelta(minutes=number)])
+                    else:
+                        begin = start + timedelta(days=1)
+                        chosen = range(number * few, (number + 1) * few)
+                        found = _write(store, _shuffled(chosen, number), [begin + timedelta(minutes=place) for place in range(CYCLES)])
+                    runs[name].append(found)
+            rows += _compared(title, runs["empty"][1:], runs["full"][1:])
     return rows
+
+
+def _compared(title: str, empty: list[_Written], full: list[_Written]) -> list[list[str]]:
+    ratios = [(rival.wall / ours.wall, ours.cpu / rival.cpu) for ours, rival in zip(full, empty, strict=True)]
+    rows = []
+    for name, found in (("empty", empty), ("full", full)):
+        speed = statistics.median(run.readings / run.wall for run in found)
+        cpu = statistics.median(run.cpu / run.readings for run in found) * 1e6
+        both = [_spread([pair[place] for pair in ratios]) for place in (0, 1)] if name == "full" else ["", ""]
+        rows.append(
+            [f"{name}, {title}", f"{speed:,.0f}", both[0], f"{cpu:.1f}", both[1], f"{max(run.slowest for run in found) * 1000:.0f}"]
+        )
+    return rows
+
+
+def _shuffled(meters: range, seed: int) -> list[str]:
+    order = [f"m-{number:05}" for number in meters]
+    random.Random(seed).shuffle(order)
+    return order
 
 
 def _opened(path: Path) -> ArchiveStore:
     return ArchiveStore(path, 10 * 365 * 86_400.0, to_ms(utc_now()))
 
 
-def _write(store: ArchiveStore, meters: int, at: datetime, seed: int) -> _Written:
-    """One cycle of every meter, in an order of its own, as the sink does it: write, then settle."""
-    order = list(range(meters))
-    random.Random(seed).shuffle(order)
+def _write(store: ArchiveStore, meters: Sequence[str], moments: Sequence[datetime]) -> _Written:
+    """A cycle of each of these meters at each of these moments, as the sink does it: write, then settle."""
     found = _Written(0, 0.0, 0.0, 0.0)
-    for first in range(0, meters, BATCH):
-        batch = [message for number in order[first : first + BATCH] for message in _cycle(f"m-{number:05}", at)]
-        begun, before = time.perf_counter(), time.process_time()
-        store.write(batch)
-        store.settle(to_ms(at))
-        wall = time.perf_counter() - begun
-        found.wall += wall
-        found.cpu += time.process_time() - before
-        found.slowest = max(found.slowest, wall)
-        found.readings += len(batch) * len(KEYS) // (len(KEYS) + 1)
+    for at in moments:
+        for first in range(0, len(meters), BATCH):
+            batch = [message for meter in meters[first : first + BATCH] for message in _cycle(meter, at)]
+            begun, before = time.perf_counter(), time.process_time()
+            store.write(batch)
+            store.settle(to_ms(at) + 1)
+            wall = time.perf_counter() - begun
+            found.wall += wall
+            found.cpu += time.process_time() - before
+            found.slowest = max(found.slowest, wall)
+            found.readings += len(batch) * len(KEYS) // (len(KEYS) + 1)
     return found
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.measure import cpu_seconds
 from connectors.archive.schema import FILE_NAME as ARCHIVE
 from connectors.thingsboard.outbox_schema import FILE_NAME as OUTBOX
 from flows.recovery_store import FOLDER as RECOVERY
@@ -108,13 +109,13 @@ class Observer:
     samples: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: {measure.name: [] for measure in MEASURES})
 
     def __post_init__(self) -> None:
-        self._before = time.monotonic(), self._cpu(), self._log()
+        self._before = time.monotonic(), cpu_seconds(self.pid), self._log()
         (self.folder / SAMPLES).write_text(f"seconds,{','.join(measure.name for measure in MEASURES)}\n", encoding="utf-8")
 
     def sample(self) -> None:
         """Take all measures, now."""
         state = self.folder / "state"
-        moment, cpu, log = time.monotonic(), self._cpu(), self._log()
+        moment, cpu, log = time.monotonic(), cpu_seconds(self.pid), self._log()
         seconds = moment - self._before[0]
         databases = [_size(state, name) for name in (OUTBOX, ARCHIVE, f"{RECOVERY}/*.sqlite3")]
         companions = sum(_size(state, f"{name}-*") for name in (OUTBOX, ARCHIVE, f"{RECOVERY}/*.sqlite3"))
@@ -133,10 +134,6 @@ class Observer:
             self.samples[measure.name].append((moment, float(value)))
         with (self.folder / SAMPLES).open("a", encoding="utf-8") as file:
             file.write(f"{moment:.0f},{','.join(f'{value:.3f}' for value in values)}\n")
-
-    def _cpu(self) -> float:
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _log(self) -> int:
         return (self.folder / "log").stat().st_size

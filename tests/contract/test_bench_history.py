@@ -17,7 +17,7 @@ def test_an_archive_is_read_written_and_cleared(tmp_path: Path) -> None:
     assert len(rows) > 5
     assert all(len(row) == len(READS) for row in rows)
     written = writing(archive, tmp_path, 100, 1)
-    assert [row[0] for row in written] == ["empty", "full"]
+    assert [row[0].split(",")[0] for row in written] == ["empty", "full"] * 2
     assert all(len(row) == len(WRITES) for row in written)
     cleared = clearing(archive, 100, 30)
     assert all(len(row) == len(SLICES) for row in cleared)
