@@ -43,6 +43,11 @@ class Retention:
         self._prefix: tuple[Any, ...] | None = None
         self._next_round = 0
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a round has begun and is not over."""
+        return self._table is not None
+
     def slice(self, now_ms: int) -> int:
         """Delete at most about a thousand rows of some series; how many were deleted.
 

@@ -2,7 +2,7 @@
 
 Parallelism: one partition, so one writer in the whole cluster, on the host where the engine places it. Guarantee: at least
 once, and a repeat overwrites itself. Nothing is in the snapshot: the file is the state. `write_batch` blocks for one
-transaction (milliseconds; there is no fsync per commit).
+transaction (milliseconds; there is no fsync per commit), and a twentieth of the time since the last one for old rows to go.
 
 The archive is a record, not the way to ThingsBoard: it must not stop the flow. When the disk is full or the file is locked,
 messages wait in memory (the newest 100,000, older ones are dropped and counted), writing is tried again every few
@@ -45,6 +45,9 @@ log = structlog.get_logger()
 
 WAITING_MAX = 100_000
 RETRY_SECONDS = 5.0
+TIDY_PART, TIDY_MOST = 0.05, 0.25
+"""Of the time since the last batch, and seconds: what moving and deleting rows may take at most, but for its last step."""
+
 _CHUNK = 5_000
 
 Item = Union[Message, Opening]
@@ -77,6 +80,7 @@ class ArchivePartition(StatefulSinkPartition[Item, None]):
         self._waiting: deque[Message] = deque()
         self._dropped = 0
         self._retry_at: float | None = None
+        self._tidied = monotonic()
         try:
             self._open()
         except StorageError as error:
@@ -116,8 +120,7 @@ class ArchivePartition(StatefulSinkPartition[Item, None]):
                 store.write(chunk)
                 for _ in chunk:
                     self._waiting.popleft()
-            store.settle(self._now_ms())
-            store.delete_old(self._now_ms())
+            self._tidy(store)
         except (sqlite3.Error, StorageError) as error:
             if is_damage(error) and self._store is not None:
                 self._store.close()
@@ -126,6 +129,18 @@ class ArchivePartition(StatefulSinkPartition[Item, None]):
             self._refused(error)
         else:
             self._accepted()
+
+    def _tidy(self, store: ArchiveStore) -> None:
+        """Move and delete rows for a part of the time since the last batch.
+
+        On a busy machine batches are seconds apart, and hold what thousands of meters said meanwhile: a step each would not delete
+        as much as is written.
+        """
+        now = self._monotonic()
+        until = now + min(TIDY_MOST, (now - self._tidied) * TIDY_PART)
+        self._tidied = now
+        while store.tidy(self._now_ms()) and self._monotonic() < until:
+            pass
 
     def _usable(self) -> ArchiveStore:
         """The store, opened again where it has to be."""

@@ -55,6 +55,15 @@ class ArchiveStore:
             for table, rows in (*by_table.items(), *readings.items()):
                 self._write_rows(table, rows)
 
+    def tidy(self, now_ms: int) -> bool:
+        """One small step: move some rows, delete some; whether there may be more to do.
+
+        :raises sqlite3.Error: the step was not done, or half of it; the next call goes on with it.
+        """
+        moved = self.settle(now_ms)
+        self.delete_old(now_ms)
+        return moved > 0 or self._retention.is_under_way
+
     def settle(self, now_ms: int) -> int:
         """Move the recent readings of a few meters, which have many, to their series; of how many meters.
 

@@ -308,6 +308,27 @@ def test_old_rows_are_deleted_in_small_slices(path: Path, monkeypatch: pytest.Mo
     store.close()
 
 
+def test_a_batch_in_a_while_deletes_as_much_as_many_batches(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "_ROWS_PER_SLICE", 7)
+    wall, seconds = [T0.timestamp()], [0.0]
+
+    def monotonic() -> float:
+        seconds[0] += 0.001  # what a step takes
+        return seconds[0]
+
+    partition = ArchivePartition(path, 100.0, wall=lambda: wall[0], monotonic=monotonic)
+    partition.write_batch([reading(second) for second in range(300)])
+    wall[0] += 360.0
+    partition.write_batch([reading(300)])  # a moment after the last one
+    with ArchiveReader(path) as reader:
+        assert len(reader.readings("m1", T0, FAR)) > 280
+    seconds[0] += 10.0
+    partition.write_batch([reading(301)])
+    partition.close()
+    with ArchiveReader(path) as reader:
+        assert [found.ts for found in reader.readings("m1", T0, FAR)] == [at(second) for second in range(260, 302)]
+
+
 def test_where_much_is_kept_a_round_is_an_hour_after_the_last_one(path: Path) -> None:
     store = ArchiveStore(path, DAY, to_ms(T0))
     store.write([reading(0), reading(60)])
