@@ -35,7 +35,7 @@ from flows.interval_ledger import interval_accounts
 from flows.registry import OWN_NODE_TYPES, NodeTypes
 from model.loading.load import load
 from model.messages import FLEET, Cycle, Message, Origin, Outcome, RawValue, Reading
-from model.timestamps import to_ms, utc_now
+from model.timestamps import from_ms, to_ms, utc_now
 
 WARM = 5
 BATCH = 100
@@ -54,7 +54,7 @@ def main(
     meters: Annotated[int, typer.Option(min=100, help="With ten keys each.")] = 10_000,
     rounds: Annotated[int, typer.Option(min=1, help="Pairs of runs of the writer; in each, every meter is read once.")] = 5,
     slices: Annotated[int, typer.Option(min=10, help="Steps of retention.")] = 3_000,
-    directory: Annotated[Path | None, typer.Option(help="Keep the archive here, and take the one that is here.")] = None,
+    directory: Annotated[Path | None, typer.Option(help="Keep the archive here, and take what an earlier run has left here.")] = None,
     write_tables: Annotated[bool, typer.Option(help="Put the tables into docs/performance.md.")] = False,
 ) -> None:
     """Time an archive of a size."""
@@ -65,7 +65,9 @@ def main(
             write_archive(place / "state", meters, readings)
         write_pipeline(place, meters)
         ArchiveStore(archive, 10 * 365 * 86_400.0, to_ms(utc_now())).close()  # an older one is brought up to date
-        about = f"{readings:,} readings of {meters:,} meters x {len(KEYS)} keys, {archive.stat().st_size / 1e9:.1f} GB"
+        with closing(ArchiveSurvey(archive)) as survey:
+            found = survey.totals(from_ms(0), utc_now() + timedelta(days=3_650)).readings  # an earlier run has deleted some
+        about = f"{found:,} readings of {meters:,} meters x {len(KEYS)} keys, {archive.stat().st_size / 1e9:.1f} GB"
         tables = [
             (HEAD, list(endpoint_times(place))),
             (READS, [timed(name, read, archive) for name, read in reads(place, archive)]),

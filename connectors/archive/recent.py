@@ -3,7 +3,7 @@
 A series (meter, key) is read in the order of time, so its rows lie next to each other in `readings_settled`. Written there one by
 one, each reading of each cycle would change a page of its own, and of an archive that is larger than memory the disk would write
 a hundred times what is kept. So the values of a cycle first go next to each other into `readings_recent`, one page for all keys,
-and a thousand rows of a meter later to their series, one page for many rows.
+and two thousand rows of a meter later to their series, one page for many rows.
 
 A row is in one of the two only: what is not newer than the newest settled row of its meter goes to the settled ones at once, where
 a repeat overwrites itself. So all settled rows of a meter are older than all its recent ones.
@@ -19,7 +19,7 @@ from connectors.archive.database import transaction
 from connectors.archive.rows import Row
 
 SETTLED, RECENT = "readings_settled", "readings_recent"
-ENOUGH = 1_000
+ENOUGH = 2_000
 """Recent rows of a meter that are worth the way to their series."""
 
 METERS_AT_ONCE = 4
