@@ -95,7 +95,7 @@ def _chosen(loaded: Loaded, wanted: list[str] | None) -> list[MeterSettings]:
 
 def _login(loaded: Loaded, given: str | None, own: bool) -> SecretStr | None:
     """The token to log in with, if any."""
-    production = loaded.settings.thingsboard.token
+    production = loaded.settings.thingsboard.access_token
     if own:
         return production
     if given and given == production.get_secret_value():

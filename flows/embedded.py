@@ -107,6 +107,6 @@ def _new_stand_in(settings: ThingsBoardSettings) -> BackgroundStandIn:
     from simulator.thingsboard.background import BackgroundStandIn
     from simulator.thingsboard.store import Store
 
-    token = settings.username or settings.token.get_secret_value()
+    token = settings.username or settings.access_token.get_secret_value()
     accounts = [Account(settings.gateway_device, token, gateway=settings.api == "gateway")]
     return BackgroundStandIn(accounts, store=Store(most_points=_POINTS_KEPT))

@@ -25,7 +25,7 @@ def look_at_neighbours(area: Area, site: Site) -> None:
         return
     ours = site.pids | family_of(os.getpid()) | {pid for status in site.living for pid in family_of(status.pid)}
     connected = _connected(area, parse_address(settings.url), ours)
-    holders = holders_of(settings.token.get_secret_value())
+    holders = holders_of(settings.access_token.get_secret_value())
     strangers = {pid: place for pid, place in holders.found.items() if pid not in ours and site.pids.isdisjoint(family_of(pid))}
     for pid in sorted(connected):
         if pid in holders.found:

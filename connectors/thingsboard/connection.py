@@ -133,7 +133,7 @@ class Connection:
         client.connect_timeout = CONNECT_TIMEOUT
         client.max_inflight_messages = 0  # unlimited: the window is kept here, the library must not queue
         client.username_pw_set(
-            settings.username or settings.token.get_secret_value(),
+            settings.username or settings.access_token.get_secret_value(),
             None if settings.password is None else settings.password.get_secret_value(),
         )
         if context is not None:

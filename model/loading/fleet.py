@@ -110,7 +110,7 @@ def _misspelt_units(document: Document) -> Iterator[Problem]:
 
 def _device_api(document: Document) -> Iterator[Problem]:
     count = sum(1 for _ in _meters(document))
-    if document.get(("thingsboard", "api")) == "device" and count > 1:
+    if document.get(("thingsboard", "api")) == "device" and count > 1 and document.get(("thingsboard", "sessions")) is None:
         what = f"thingsboard: api device is one token for one device, but there are {count} meters"
         yield document.problem(("thingsboard", "api"), what, "write api: gateway and use the token of a gateway device")
 

@@ -21,6 +21,7 @@ from model.loading.protection import shared_keys, unauthenticated
 from model.loading.push_nodes import LISTENS, heard_by_nobody, listening_twice, recognised_alike, recognising_nobody
 from model.loading.reading_nodes import read_by_nobody, read_twice, reading_nodes, reading_nothing
 from model.loading.secret_files import read_secret_files, resolve_paths
+from model.loading.sessions import check_sessions
 from model.loading.substitution import substitute
 from model.loading.translation import validate
 from model.loading.wires import Vertex, Wire, check_wires, read_graph, topological_order, unseen_rejections
@@ -119,6 +120,7 @@ class _Loading:
         nodes = {vertex.id: self._node_settings(vertex) for vertex in vertices}
         self.problems += check_fleet(self.document)
         meters = self._meters(settings)
+        self.problems += check_sessions(self.document, self.missing, self.all_meters_known)
         self._check_links(meters)
         self.problems += check_wires(self.document, vertices, self.node_types)
         polled = [meter.id for meter in meters.values() if meter.is_polled]

@@ -1,4 +1,8 @@
-"""The `thingsboard` section: the one MQTT session, owned once and referred to by everything that publishes."""
+"""The `thingsboard` section: one MQTT session, or several with a token each; every one has one owner.
+
+Several sessions are for fleets beyond the rate limit of one gateway, and for meters that are devices with tokens of their own. Which
+meter belongs to which is told by `model.assignment`.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from model.settings.base import Duration, Settings, Size
+from model.settings.base import Duration, Identifier, Settings, Size
 
 EMBEDDED = "embedded"
+
+SINGLE = "thingsboard"
+"""The name of the session where `token` gives the only one. One of several that has it goes on with the only one's outbox."""
 
 LEAST_BATCH = 1_024
 """Bytes: a packet of less hardly holds a device name and one reading."""
@@ -93,14 +100,40 @@ class OutboxSettings(Settings):
         return size
 
 
+class SessionSettings(Settings):
+    """One of several sessions: a token of its own, and its meters. Everything else they share, and each has an outbox of its own."""
+
+    name: Identifier = Field(
+        description="Unique and lasting: its outbox is named after it (outbox-NAME.sqlite). The name thingsboard goes on with "
+        "outbox.sqlite, the outbox of a pipeline with `token`."
+    )
+    token: SecretStr = Field(description="Access token of a device of its own; write ${TB_NORTH} or file:/path, never the token itself.")
+    meters: list[str] | None = Field(
+        default=None,
+        description="Patterns of the ids of its meters, such as north-*. Left out, it shares the meters that no pattern fits with the "
+        "others that leave it out, by a stable hash of meter and session. [] takes no meter: it delivers what waits, and can be "
+        "removed then.",
+    )
+
+
 class ThingsBoardSettings(Settings):
     """Where and how readings are delivered."""
 
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["token"]}, {"required": ["sessions"]}]})
+
     url: str = Field(description="mqtt://host[:1883], mqtts://host[:8883], or embedded for the built-in stand-in.")
     api: Literal["gateway", "device"] = Field(
-        default="gateway", description="gateway: one token for many devices; device: one token is one device."
+        default="gateway", description="gateway: one token for many devices; device: one token is one device, and each session one meter."
     )
-    token: SecretStr = Field(description="Access token; write ${TB_TOKEN} or file:/path, never the token itself.")
+    token: SecretStr | None = Field(
+        default=None, description="Access token of the only session; write ${TB_TOKEN} or file:/path, never the token itself."
+    )
+    sessions: list[SessionSettings] | None = Field(
+        default=None,
+        min_length=1,
+        description="Several sessions with a token each, in place of token. Reports on all meters, and alerts about sessions, go to the "
+        "first that takes meters.",
+    )
     username: str | None = Field(default=None, description="MQTT user name; the token where absent (basic credentials otherwise).")
     password: SecretStr | None = Field(default=None, description="MQTT password, for basic credentials only.")
     protocol: Literal["5", "3.1.1"] = Field(default="5", description="MQTT version; 5 states why a session ended, 3.1.1 does not.")
@@ -120,9 +153,39 @@ class ThingsBoardSettings(Settings):
     )
     outbox: OutboxSettings = Field(default=OutboxSettings(), description="How readings wait on disk until they are acknowledged.")
 
+    @property
+    def session_names(self) -> tuple[str, ...]:
+        """The sessions, in the order of the file; `SINGLE` where there is one."""
+        return (SINGLE,) if self.sessions is None else tuple(session.name for session in self.sessions)
+
+    def of_session(self, name: str) -> ThingsBoardSettings:
+        """The settings of one session, as they would be were it the only one.
+
+        :raises LookupError: when there is none of this name.
+        """
+        if self.sessions is None and name == SINGLE:
+            return self
+        for session in self.sessions or ():
+            if session.name == name:
+                return self.model_copy(update={"token": session.token, "sessions": None})
+        raise LookupError(name)
+
+    @property
+    def access_token(self) -> SecretStr:
+        """The token of the only session.
+
+        :raises LookupError: when there are several: ask for the settings `of_session`.
+        """
+        if self.token is None:
+            raise LookupError("several sessions have no token in common")
+        return self.token
+
     def session_credentials(self) -> tuple[str, str]:
-        """User name, empty where there is none, and token: with the server's address they say which session it is. Secret."""
-        return self.username or "", self.token.get_secret_value()
+        """User name, empty where there is none, and token: with the server's address they say which session it is. Secret.
+
+        :raises LookupError: see `access_token`.
+        """
+        return self.username or "", self.access_token.get_secret_value()
 
     @field_validator("url")
     @classmethod
@@ -144,6 +207,28 @@ class ThingsBoardSettings(Settings):
     @classmethod
     def _number(cls, value: Any) -> Any:
         return _no_truth_value(value)
+
+    @model_validator(mode="after")
+    def _one_session_or_several(self) -> ThingsBoardSettings:
+        if self.token is None and self.sessions is None:
+            raise ValueError("token is missing; add token: ${TB_TOKEN}, or sessions: with a name and a token each")
+        if self.token is not None and self.sessions is not None:
+            raise ValueError(
+                "sessions and token exclude each other; move the token into sessions, as {name: thingsboard, token: ...}, which goes on "
+                "with the outbox that there is"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _each_session_has_its_own_credentials(self) -> ThingsBoardSettings:
+        if self.sessions is not None and (self.username is not None or self.password is not None):
+            raise ValueError("username and password are those of one device; remove them, and give each of the sessions a token of its own")
+        if self.sessions is not None and self.client_cert is not None:
+            raise ValueError(
+                "client_cert is one device to ThingsBoard, whatever the token, so the sessions would end each other; remove client_cert "
+                "and client_key, or use one session"
+            )
+        return self
 
     @model_validator(mode="after")
     def _encrypted_if_it_looks_so(self) -> ThingsBoardSettings:
