@@ -15,9 +15,11 @@ from rich.text import Text
 from commands.configuration import duration_text, load_or_refuse, plain_problem, refuse
 from commands.plan import plain_lines, show_assumptions, show_line_warnings, show_lines
 from commands.planning.line_time import CycleTime, LineTime, line_times
+from connectors.thingsboard.forgotten import forgotten_outboxes
 from flows.build import build
 from flows.embedded import Embedded
-from model.errors import ConfigurationError
+from model.assignment import Assignment
+from model.errors import ConfigurationError, Problem
 from model.loading.load import Loaded
 from model.stop import Stop
 
@@ -53,6 +55,8 @@ def check(
 def _facts(loaded: Loaded, lines: list[LineTime]) -> dict[str, Any]:
     settings = loaded.settings
     times = {cycle.meter: cycle for line in lines for cycle in line.cycles}
+    assignment = Assignment(settings.thingsboard)
+    shares = assignment.meters(meter.id for meter in settings.meters)
     return {
         "nodes": [{"id": node.id, "type": node.type.name, "inputs": [str(wire) for wire in node.inputs]} for node in loaded.nodes],
         "meters": [
@@ -68,11 +72,20 @@ def _facts(loaded: Loaded, lines: list[LineTime]) -> dict[str, Any]:
                 "profiles": list(settings.profiles(meter)),
                 "interval": settings.interval(meter),
                 "cycle_seconds": _plain_time(times.get(meter.id)),
+                "session": assignment.of(meter.id),
             }
             for meter in settings.meters
         ],
-        "warnings": [plain_problem(problem) for problem in loaded.warnings],
+        "sessions": [{"name": session, "meters": len(meters)} for session, meters in shares.items()],
+        "warnings": [plain_problem(problem) for problem in _warnings(loaded)],
     }
+
+
+def _warnings(loaded: Loaded) -> list[Problem]:
+    """Those of the file, and what state_dir holds that this file lets nobody deliver."""
+    settings = loaded.settings
+    left = forgotten_outboxes(settings.state_dir, settings.thingsboard.session_names)
+    return [*loaded.warnings, *(Problem(str(loaded.file), None, each.what, each.remedy) for each in left)]
 
 
 def _plain_time(time: CycleTime | None) -> dict[str, float] | None:
@@ -81,8 +94,9 @@ def _plain_time(time: CycleTime | None) -> dict[str, float] | None:
 
 def _show(loaded: Loaded, facts: dict[str, Any], lines: list[LineTime]) -> None:
     out = Console(highlight=False)
-    for warning in loaded.warnings:
-        out.print(Text(f"{warning.file}:{warning.line}: warning: {warning.what}\n  -> {warning.remedy}"), soft_wrap=True)
+    for warning in facts["warnings"]:
+        place = warning["file"] if warning["line"] is None else f"{warning['file']}:{warning['line']}"
+        out.print(Text(f"{place}: warning: {warning['what']}\n  -> {warning['remedy']}"), soft_wrap=True)
     meters = facts["meters"]
     if len(meters) <= SHOWN:
         out.print(_meters_table(meters))
@@ -97,6 +111,9 @@ def _show(loaded: Loaded, facts: dict[str, Any], lines: list[LineTime]) -> None:
         show_lines(out, lines)
         show_line_warnings(out, lines)
         show_assumptions(out, lines)
+    if loaded.settings.thingsboard.sessions is not None:
+        shares = ", ".join(f"{session['name']} {session['meters']}" for session in facts["sessions"])
+        out.print(Text(f"meters of each session with ThingsBoard: {shares}"), soft_wrap=True)
     points = sum(meter["keys"] / meter["interval"] for meter in meters)
     summary = f"{loaded.file}: no mistakes; {len(meters)} meters, {len(facts['nodes'])} nodes, {points:.3g} readings per second"
     out.print(Text(summary), soft_wrap=True)

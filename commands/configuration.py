@@ -71,15 +71,18 @@ def chosen_meters(loaded: Loaded, wanted: Sequence[str], as_json: bool) -> list[
 
 
 def running_pipeline(loaded: Loaded) -> str | None:
-    """The pid of the pipeline that runs on this host with this configuration's state_dir or session; None when none does."""
+    """The pid of the pipeline that runs on this host with this configuration's state_dir or one of its sessions; None when none does."""
     for status in read_files(loaded.settings.state_dir).running():
         if status.host == socket.gethostname():
             return str(status.pid)
     settings = loaded.settings.thingsboard
     if settings.url == EMBEDDED:
         return None
-    holder = session_holder(str(parse_address(settings.url)), settings.session_credentials())
-    return None if holder is None or is_another_pipeline(holder, loaded.settings.state_dir) else holder["pid"]
+    for name in settings.session_names:
+        holder = session_holder(str(parse_address(settings.url)), settings.of_session(name).session_credentials())
+        if holder is not None and not is_another_pipeline(holder, loaded.settings.state_dir):
+            return holder["pid"]
+    return None
 
 
 def progress() -> Progress:

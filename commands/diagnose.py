@@ -15,7 +15,7 @@ from rich.text import Text
 from commands.diagnosis.delivery import look_at_delivery
 from commands.diagnosis.links import Chain, Link, Verdict
 from commands.diagnosis.meter import MeterLook
-from commands.diagnosis.owner import look_at_owner, look_at_stand_in, running_session
+from commands.diagnosis.owner import look_at_owners, look_at_stand_in, running_sessions
 from commands.diagnosis.server import look_at_server
 from commands.quiet import quiet_log
 from connectors.thingsboard.connection import parse_address
@@ -51,7 +51,7 @@ def diagnose(
         ),
     ] = None,
     login: Annotated[
-        bool, typer.Option("--login", help="Log in with the pipeline's own token. ENDS THE RUNNING PIPELINE'S SESSION.")
+        bool, typer.Option("--login", help="Log in with the pipeline's own tokens. ENDS THE RUNNING PIPELINE'S SESSIONS.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Connect also to meters that the running pipeline reads well.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -67,14 +67,14 @@ def diagnose(
     try:
         loaded = load(path, installed_node_types(), check_meter=check_virtual_meter)
         chosen = _chosen(loaded, meters)
-        token = _login(loaded, login_token, login)
+        tokens = _logins(loaded, login_token, login)
     except ConfigurationError as error:
         _refuse(as_json, path, [(problem.what, problem.remedy, problem.line) for problem in error.problems], str(error))
     except ValueError as error:
         what, _, remedy = str(error).partition("; ")
         _refuse(as_json, path, [(what, remedy, None)], str(error))
     with quiet_log():
-        chain = _look(loaded, chosen, token, force, as_json)
+        chain = _look(loaded, chosen, tokens, force, as_json)
     first = chain.first_broken
     if as_json:
         links = [link.as_json() for link in chain.links]
@@ -93,20 +93,21 @@ def _chosen(loaded: Loaded, wanted: list[str] | None) -> list[MeterSettings]:
     return [known[name] for name in wanted] if wanted else list(known.values())[:MOST_METERS]
 
 
-def _login(loaded: Loaded, given: str | None, own: bool) -> SecretStr | None:
-    """The token to log in with, if any."""
-    production = loaded.settings.thingsboard.access_token
+def _logins(loaded: Loaded, given: str | None, own: bool) -> dict[str, SecretStr]:
+    """The tokens to log in with, if any, by session."""
+    settings = loaded.settings.thingsboard
+    production = {name: settings.of_session(name).access_token for name in settings.session_names}
     if own:
         return production
-    if given and given == production.get_secret_value():
+    if given and any(given == token.get_secret_value() for token in production.values()):
         raise ValueError(
             "the token for the login is the pipeline's own, and a login with it would end the pipeline's session; "
             "give one of another device, or write --login if you mean it"
         )
-    return SecretStr(given) if given else None
+    return {"": SecretStr(given)} if given else {}
 
 
-def _look(loaded: Loaded, meters: list[MeterSettings], login: SecretStr | None, force: bool, as_json: bool) -> Chain:
+def _look(loaded: Loaded, meters: list[MeterSettings], logins: dict[str, SecretStr], force: bool, as_json: bool) -> Chain:
     console = Console(highlight=False, soft_wrap=True, quiet=as_json)
     settings = loaded.settings.thingsboard
     with console.status("") as status:
@@ -116,10 +117,12 @@ def _look(loaded: Loaded, meters: list[MeterSettings], login: SecretStr | None, 
             finding.found = f"{loaded.file}: no mistakes, {count} meters, {nodes} nodes"
         if settings.url == EMBEDDED:
             holder = look_at_stand_in(chain, loaded)
+            holders = dict.fromkeys(settings.session_names, holder)
         else:
             address = parse_address(settings.url)
-            look_at_server(chain, settings, address, login, running_session(loaded.settings.state_dir))
-            holder = look_at_owner(chain, loaded, address)
+            look_at_server(chain, settings, address, logins, running_sessions(loaded.settings.state_dir))
+            holders = look_at_owners(chain, loaded, address)
+            holder = next((pid for pid in holders.values() if pid is not None), None)
         embedded = Embedded(loaded.settings)
         try:
             look = MeterLook(loaded, embedded.resolve_meter, holder, force)
@@ -130,7 +133,7 @@ def _look(loaded: Loaded, meters: list[MeterSettings], login: SecretStr | None, 
         if len(meters) < len(loaded.settings.meters):
             with chain.link("meters", "selection") as finding:
                 finding.skip(f"{len(loaded.settings.meters) - len(meters)} further meters; name one with --meter")
-        look_at_delivery(chain, loaded, holder)
+        look_at_delivery(chain, loaded, holders)
     return chain
 
 

@@ -89,11 +89,13 @@ def _advice(loaded: Loaded, needs: Capacity) -> list[str]:
         advice.append(
             f"limits.connections {most} is less than the {needs.connections} links: meters take turns and associate anew; raise it"
         )
-    if needs.messages > EXAMPLE_LIMIT:
-        second, minute = math.ceil(needs.messages * ROOM), math.ceil(needs.messages * 60 * ROOM)
+    if needs.messages_of_busiest_session > EXAMPLE_LIMIT:
+        second, minute = (math.ceil(needs.messages_of_busiest_session * seconds * ROOM) for seconds in (1, 60))
+        which = "this one" if loaded.settings.thingsboard.sessions is None else "each of these"
+        more = f", or deliver through {math.ceil(needs.messages / EXAMPLE_LIMIT)} gateways (thingsboard.sessions)"
         advice.append(
             f"where ThingsBoard's tenant profile limits gateways (after installation it does not; its examples say 20:1,600:60), "
-            f"let this one send at least {second}:1,{minute}:60"
+            f"let {which} send at least {second}:1,{minute}:60{more}"
         )
     return advice
 
@@ -105,7 +107,7 @@ def _show(loaded: Loaded, needs: Capacity, lines: list[LineTime], advice: list[s
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     profile = f" + {_number(needs.profile_readings)} from load profiles" if needs.profile_readings else ""
-    most = loaded.settings.thingsboard.outbox.max_size
+    most = loaded.settings.thingsboard.outbox.max_size * len(loaded.settings.thingsboard.session_names)
     outbox = f"which may be {_size(most)}: {duration_text(86400 * most / max(1, needs.outbox_per_day))}" if most else "without a bound"
     cycles, exchanges, readings = map(_number, (needs.cycles, needs.exchanges, needs.readings))
     rows = {

@@ -28,7 +28,7 @@ def take_over(
     """
     loaded = load_or_refuse(file, as_json)
     try:
-        taken = take_over_outbox(outbox, loaded.settings.state_dir)
+        taken = take_over_outbox(outbox, loaded.settings.state_dir, loaded.settings.thingsboard.session_names)
     except PipelineError as error:
         typer.echo(json.dumps({"ok": False, "what": error.what, "remedy": error.remedy}) if as_json else str(error), err=not as_json)
         raise typer.Exit(EXIT_FATAL) from None

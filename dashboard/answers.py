@@ -130,8 +130,9 @@ class SessionEndShown(Answer):
 
 
 class SessionShown(Answer):
-    """The session to ThingsBoard, as its owner tells."""
+    """One session to ThingsBoard, as its owner tells."""
 
+    name: str = Field(description="As pipeline.yaml names it; thingsboard where there is one session.")
     server: str
     client_id: str
     protocol: str
@@ -145,13 +146,19 @@ class SessionShown(Answer):
 
 
 class OutboxShown(Answer):
-    """What waits for ThingsBoard."""
+    """What waits for ThingsBoard, in one outbox or in all of them together."""
 
     waiting: int = Field(description="Records that are not acknowledged; an upper bound where `exact` is false.")
     exact: bool
     oldest: datetime | None = Field(description="When the oldest of them was read.")
     dead: int = Field(description="Records that ThingsBoard refused for good.")
     acknowledged: datetime | None = Field(description="When the latest acknowledgement came.")
+
+
+class SessionOutbox(OutboxShown):
+    """What waits in the outbox of one session."""
+
+    session: str
 
 
 class GapCounts(Answer):
@@ -171,8 +178,13 @@ class Overview(Answer):
     meters: MeterCounts
     window: Window | None
     rate: Rate
-    session: SessionShown | None
-    outbox: OutboxShown | None
+    session: SessionShown | None = Field(
+        description="The session that fares worst, or the only one; null where one has no owner, and before there is any."
+    )
+    sessions: list[SessionShown] = Field(description="All sessions that a process owns, in the order of pipeline.yaml.")
+    sessions_without_owner: list[str] = Field(description="Sessions of pipeline.yaml that no process owns.")
+    outbox: OutboxShown | None = Field(description="All outboxes together.")
+    outboxes: list[SessionOutbox]
     gaps: GapCounts
     alarms: dict[str, int] = Field(description="Standing alarms by severity.")
 

@@ -31,6 +31,7 @@ from model.node import MAIN, NodeType
 from model.settings.base import Duration
 from model.settings.meter import MeterSettings
 from model.settings.pipeline import PipelineSettings
+from model.settings.thingsboard import SINGLE
 
 LOOK_EVERY = 2.0
 """Seconds between two looks at the files."""
@@ -85,6 +86,7 @@ class ConfiguredNode:
 class Configured:
     """The configuration as far as it can be understood.
 
+    :arg sessions: the sessions with ThingsBoard; empty where they cannot be told.
     :arg problems: its mistakes. :arg text: the file with secrets masked.
     :arg secrets: what must never be shown, as far as it is known here.
     :arg settings: all of it, of a file without mistakes whose secrets are known here as well.
@@ -94,6 +96,7 @@ class Configured:
     state_dir: Path
     meters: Mapping[str, ConfiguredMeter] = field(default_factory=dict)
     nodes: tuple[ConfiguredNode, ...] = ()
+    sessions: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     text: str = ""
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
@@ -158,7 +161,9 @@ def read_configuration(
     if not isinstance(document.data, dict):
         shown = masked_configuration(text, node_types, frozenset())
         known = before or Configured(file, file.parent / _DEFAULT_STATE_DIR)
-        return Configured(file, known.state_dir, known.meters, known.nodes, tuple(problems or unreadable), shown, known.secrets)
+        return Configured(
+            file, known.state_dir, known.meters, known.nodes, known.sessions, tuple(problems or unreadable), shown, known.secrets
+        )
     _complete(document, environment)
     secrets = secrets | known_secrets(document, node_types)
     data = document.data
@@ -169,6 +174,7 @@ def read_configuration(
         state_dir=state_dir,
         meters={meter.id: meter for meter in _meters(data.get("meters"), templates)},
         nodes=tuple(_nodes(data.get("nodes"), node_types)),
+        sessions=_sessions(_mapping(data.get("thingsboard"))),
         problems=tuple(problems),
         text=masked_configuration(text, node_types, secrets),
         secrets=secrets,
@@ -229,6 +235,13 @@ def _profiles(entries: Any) -> Iterator[ConfiguredProfile]:
         settings = entry if isinstance(entry, dict) else {"obis": entry}
         keys = frozenset(str(key) for key in _mapping(settings.get("keys")).values() if key is not None)
         yield ConfiguredProfile(str(name), str(settings.get("obis")), keys, is_log=settings.get("events") is not None)
+
+
+def _sessions(section: Mapping[Any, Any]) -> tuple[str, ...]:
+    entries = section.get("sessions")
+    if not isinstance(entries, list):
+        return (SINGLE,) if section else ()
+    return tuple(dict.fromkeys(entry["name"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("name"), str)))
 
 
 def _nodes(entries: Any, node_types: Mapping[str, NodeType]) -> Iterator[ConfiguredNode]:

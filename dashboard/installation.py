@@ -16,8 +16,9 @@ from pathlib import Path
 from connectors.archive.reader import ArchivedReport
 from connectors.archive.schema import FILE_NAME as ARCHIVE_NAME
 from connectors.archive.survey import ArchiveSurvey, RaisedAlert
-from connectors.thingsboard.outbox_schema import FILE_NAME as OUTBOX_NAME
+from connectors.thingsboard.forgotten import Forgotten, forgotten_outboxes
 from connectors.thingsboard.outbox_state import OutboxState, look_into
+from connectors.thingsboard.session_names import outbox_files
 from dashboard.archive_pool import ArchivePool
 from dashboard.configuration import ConfigurationWatch, Configured
 from dashboard.fleet import Fleet, fleet_without_archive, look_at_fleet
@@ -29,11 +30,12 @@ from model.finding import Finding
 from model.messages import FLEET, Alert
 from model.node import NodeType
 from model.settings.meter import MeterSettings
-from model.status import ProcessStatus, StatusFiles, read_files
+from model.settings.thingsboard import SINGLE
+from model.status import ProcessStatus, StatusFiles, owned_sessions, read_files
 from model.timestamps import to_ms, utc_now
 
 OUTBOX_PATIENCE = 0.1
-"""Seconds that counting the outbox may take."""
+"""Seconds that counting the outboxes may take, all together."""
 
 ALARMS = 500
 """Alarms that are kept at hand."""
@@ -56,10 +58,16 @@ class ArchiveGlance:
 
 @dataclass(frozen=True, slots=True)
 class OutboxGlance:
-    """What the outbox says; both None before there is one."""
+    """What the outboxes say.
 
-    state: OutboxState | None
-    trouble: StorageError | None = None
+    :arg states: by session; those that do not exist yet, or cannot be read, are left out.
+    :arg troubles: why one cannot be read, by session.
+    :arg left: those of sessions that are configured no more, with records that nobody delivers.
+    """
+
+    states: Mapping[str, OutboxState]
+    troubles: Mapping[str, StorageError]
+    left: Sequence[Forgotten] = ()
 
 
 class Installation:
@@ -97,9 +105,21 @@ class Installation:
             return self._pool_of[1]
 
     @property
-    def outbox_path(self) -> Path:
-        """The outbox, whether it exists or not."""
-        return self.configured.state_dir / OUTBOX_NAME
+    def sessions(self) -> tuple[str, ...]:
+        """The sessions with ThingsBoard: the configured ones, and those that the running flow has besides."""
+        configured = self.configured.sessions or tuple(sorted(owned_sessions(self.status.get().processes))) or (SINGLE,)
+        return tuple(dict.fromkeys([*configured, *sorted(owned_sessions(self.running()))]))
+
+    @property
+    def delivers(self) -> bool:
+        """Whether the pipeline delivers to ThingsBoard at all."""
+        nodes = self.configured.nodes
+        return not nodes or any(node.type == THINGSBOARD_OUT for node in nodes)
+
+    @property
+    def outboxes(self) -> Mapping[str, Path]:
+        """The outbox of each session, whether it exists or not."""
+        return outbox_files(self.configured.state_dir, self.sessions)
 
     def now(self) -> datetime:
         """The host's time."""
@@ -113,20 +133,24 @@ class Installation:
         """What the verdict is made of."""
         configured, archive, outbox = self.configured, self.archive_glance.get(), self.outbox.get()
         gaps_open, gaps_lost = archive.fleet.gaps()
-        troubles = [("archive", archive.trouble), ("outbox", outbox.trouble)]
+        troubles = [] if archive.trouble is None else [("archive", archive.trouble)]
+        sessions = self.sessions
+        troubles += [("outbox" if len(sessions) == 1 else f"outbox {name}", trouble) for name, trouble in outbox.troubles.items()]
         return Facts(
             now=self.now(),
             status=self.status.get(),
-            delivers=not configured.nodes or any(node.type == THINGSBOARD_OUT for node in configured.nodes),
+            delivers=self.delivers,
             problems=configured.problems,
             fleet=None if archive.report is None else archive.report.report,
             unreachable=archive.fleet.unreachable(),
             meters=len(configured.meters) or len(archive.fleet.meters),
             gaps_open=gaps_open,
             gaps_lost=gaps_lost,
-            outbox=outbox.state,
+            sessions=sessions,
+            outboxes=outbox.states,
+            left=outbox.left,
             standing=self.standing(),
-            unusable=[(subject, trouble.what, trouble.remedy) for subject, trouble in troubles if trouble is not None],
+            unusable=[(subject, trouble.what, trouble.remedy) for subject, trouble in troubles],
         )
 
     def findings(self) -> list[Finding]:
@@ -134,12 +158,12 @@ class Installation:
         return judge(self.facts())
 
     def standing(self) -> list[Alert]:
-        """Alarms that stand, newest first: those in the archive, and the session's own where it did not get there."""
+        """Alarms that stand, newest first: those in the archive, and the sessions' own where they did not get there."""
         found = list(self.archive_glance.get().standing)
-        outbox = self.outbox.get().state
-        alert = None if outbox is None else outbox.alert
-        if alert is not None and alert.raised and not any((a.kind, a.subject) == (alert.kind, alert.subject) for a in found):
-            found.append(alert)
+        for outbox in self.outbox.get().states.values():
+            alert = outbox.alert
+            if alert is not None and alert.raised and not any((a.kind, a.subject) == (alert.kind, alert.subject) for a in found):
+                found.append(alert)
         return sorted(found, key=lambda alert: alert.ts, reverse=True)
 
     def close(self) -> None:
@@ -170,11 +194,16 @@ class Installation:
         return found
 
     def _look_at_outbox(self) -> OutboxGlance:
-        path = self.outbox_path
-        with suppress(OSError):
-            if not path.exists():
-                return OutboxGlance(None)
-        try:
-            return OutboxGlance(look_into(path, OUTBOX_PATIENCE))
-        except StorageError as error:
-            return OutboxGlance(None, error)
+        states, troubles, outboxes = {}, {}, self.outboxes
+        patience = OUTBOX_PATIENCE / len(outboxes)
+        for session, path in outboxes.items():
+            with suppress(OSError):
+                if not path.exists():
+                    continue
+            try:
+                states[session] = look_into(path, patience)
+            except StorageError as error:
+                troubles[session] = error
+        configured = self.configured
+        left = tuple(forgotten_outboxes(configured.state_dir, tuple(outboxes), patience)) if configured.sessions else ()
+        return OutboxGlance(states, troubles, left)

@@ -283,13 +283,15 @@ def _ledger(installation: Installation, survey: ArchiveSurvey, meter: str | None
             )
             for line in rows.values()
         ]
-    whole, outbox = installation.configured.settings, installation.outbox.get().state
-    if whole is not None and (outbox is None or outbox.exact):  # else the outbox is so full that looking through it takes long
+    whole, outboxes = installation.configured.settings, installation.outbox.get().states
+    if whole is not None and all(
+        outbox.exact for outbox in outboxes.values()
+    ):  # else an outbox is so full that looking through it takes long
         since = installation.now() - DAYS * _DAY
         return [LedgerRow.model_validate(each) for each in interval_accounts(whole, survey, survey.gaps(meter), since, meter)]
     settings = installation.configured.meters.get(meter)
     profiles = [] if settings is None else [profile for profile in settings.profiles if not profile.is_log]
-    waiting = _waiting(installation.outbox_path, meter) if len(profiles) == 1 else None
+    waiting = _waiting(installation.outboxes.values(), meter) if len(profiles) == 1 else None
     ledger = []
     for profile, key, _ in _columns(survey, profiles, meter):
         kept = None if key is None else survey.intervals(meter, key)
@@ -311,8 +313,11 @@ def _ledger(installation: Installation, survey: ArchiveSurvey, meter: str | None
     return ledger
 
 
-def _waiting(path: Path, meter: str) -> int | None:
+def _waiting(paths: Iterable[Path], meter: str) -> int | None:
+    """In all outboxes: the meter may have moved to another session."""
     try:
-        return profile_records(path, meter, _COUNTING) if path.exists() else 0
+        found = [profile_records(path, meter, _COUNTING) for path in paths if path.exists()]
     except (StorageError, OSError, sqlite3.Error):
         return None
+    known = [count for count in found if count is not None]
+    return sum(known) if len(known) == len(found) else None

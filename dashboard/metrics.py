@@ -20,13 +20,12 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from connectors.archive.reader import ArchivedReport
 from connectors.archive.schema import FILE_NAME as ARCHIVE_NAME
 from connectors.archive.survey import ArchiveSurvey, LatestCycle
-from connectors.thingsboard.outbox_schema import FILE_NAME as OUTBOX_NAME
 from dashboard.installation import Installation
 from dashboard.refreshed import Refreshed
 from model.errors import StorageError
 from model.finding import Verdict, verdict_of
 from model.messages import FLEET, ErrorKind
-from model.status import ProcessStatus
+from model.status import ProcessStatus, owned_sessions
 from model.timestamps import from_ms
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -108,7 +107,7 @@ class Metrics(Collector):
         yield from self._meters()
         yield from self._counts(running)
         yield from self._lateness()
-        yield from _session(running)
+        yield from _session(self._installation.sessions, running)
         yield from self._outbox()
         yield from _nodes(self._installation, bool(running))
         yield from self._sizes()
@@ -200,25 +199,48 @@ class Metrics(Collector):
             return []
 
     def _outbox(self) -> Iterator[Metric]:
-        outbox = self._installation.outbox.get().state
-        if outbox is None:
-            return
-        yield _gauge("dlms_outbox_records", "Records that ThingsBoard has not acknowledged.", outbox.waiting)
-        age = 0.0 if outbox.oldest is None else max(0.0, (self._installation.now() - outbox.oldest).total_seconds())
-        yield _gauge("dlms_outbox_oldest_age_seconds", "Age of the oldest record that waits; 0 where none does.", age)
-        yield _gauge("dlms_outbox_dead_records", "Records that ThingsBoard refused for good.", outbox.dead)
-        if outbox.acknowledged is not None:
-            yield _gauge(
-                "dlms_last_acknowledgement_time_seconds",
-                "When ThingsBoard last acknowledged anything, since 1970.",
-                outbox.acknowledged.timestamp(),
-            )
+        by = _BySession(self._installation.sessions)
+        records = by.gauge("dlms_outbox_records", "Records that ThingsBoard has not acknowledged.")
+        ages = by.gauge("dlms_outbox_oldest_age_seconds", "Age of the oldest record that waits; 0 where none does.")
+        dead = by.gauge("dlms_outbox_dead_records", "Records that ThingsBoard refused for good.")
+        acknowledged = by.gauge("dlms_last_acknowledgement_time_seconds", "When ThingsBoard last acknowledged anything, since 1970.")
+        for name, outbox in self._installation.outbox.get().states.items():
+            session = by.labels(name)
+            age = 0.0 if outbox.oldest is None else max(0.0, (self._installation.now() - outbox.oldest).total_seconds())
+            records.add_metric(session, outbox.waiting)
+            ages.add_metric(session, age)
+            dead.add_metric(session, outbox.dead)
+            if outbox.acknowledged is not None:
+                acknowledged.add_metric(session, outbox.acknowledged.timestamp())
+        yield from (family for family in (records, ages, dead, acknowledged) if family.samples)
 
     def _sizes(self) -> Iterator[Metric]:
-        state_dir = self._installation.configured.state_dir
-        for name, file, what in (("archive", ARCHIVE_NAME, "archive"), ("outbox", OUTBOX_NAME, "outbox")):
-            size = sum(_size(state_dir / (file + suffix)) for suffix in ("", "-wal"))
-            yield _gauge(f"dlms_{name}_size_bytes", f"Bytes of the {what} on disk, with its WAL.", size)
+        archive = self._installation.configured.state_dir / ARCHIVE_NAME
+        yield _gauge("dlms_archive_size_bytes", "Bytes of the archive on disk, with its WAL.", _with_wal(archive))
+        by = _BySession(self._installation.sessions)
+        sizes = by.gauge("dlms_outbox_size_bytes", "Bytes of the outbox on disk, with its WAL.")
+        for name, path in self._installation.outboxes.items():
+            sizes.add_metric(by.labels(name), _with_wal(path))
+        yield sizes
+
+
+class _BySession:
+    """Families with a label for the session where there are several; of the only one there is no label."""
+
+    def __init__(self, sessions: Sequence[str]) -> None:
+        self._several = len(sessions) > 1
+
+    def gauge(self, name: str, help_text: str, *labels: str) -> GaugeMetricFamily:
+        """A gauge for each session."""
+        return GaugeMetricFamily(name, help_text, labels=[*self.labels("session"), *labels])
+
+    def counter(self, name: str, help_text: str, *labels: str) -> CounterMetricFamily:
+        """A counter for each session."""
+        return CounterMetricFamily(name, help_text, labels=[*self.labels("session"), *labels])
+
+    def labels(self, session: str) -> list[str]:
+        """What says which session."""
+        return [session] if self._several else []
 
 
 class SummaryOfWindow:
@@ -235,22 +257,24 @@ class SummaryOfWindow:
         return self._family
 
 
-def _session(running: Sequence[ProcessStatus]) -> Iterator[Metric]:
-    owners = [process for process in running if process.session is not None]
-    yield _gauge("dlms_session_owners", "Processes that own the session to ThingsBoard; more than one is a fault.", len(owners))
-    state = GaugeMetricFamily("dlms_session_state", "State of the session: 1 for the one that holds.", labels=["state"])
-    ends = CounterMetricFamily("dlms_session_ends", "Ends of the session since its process started, by cause.", labels=["cause"])
-    sent = CounterMetricFamily("dlms_session_messages_sent", "Messages published since its process started.")
-    acknowledged = CounterMetricFamily("dlms_session_messages_acknowledged", "Messages acknowledged since its process started.")
-    session = owners[0].session if owners else None
-    if session is not None:
-        for each in _SESSION_STATES:
-            state.add_metric([each], float(each == session.state))
-        for cause, count in session.ends_by_cause.items():
-            ends.add_metric([cause], count)
-        sent.add_metric([], session.sent)
-        acknowledged.add_metric([], session.acknowledged)
-    yield from (state, ends, sent, acknowledged)
+def _session(sessions: Sequence[str], running: Sequence[ProcessStatus]) -> Iterator[Metric]:
+    by, owned = _BySession(sessions), owned_sessions(running)
+    owners = by.gauge("dlms_session_owners", "Processes that own the session to ThingsBoard; more than one is a fault.")
+    state = by.gauge("dlms_session_state", "State of the session: 1 for the one that holds.", "state")
+    ends = by.counter("dlms_session_ends", "Ends of the session since its process started, by cause.", "cause")
+    sent = by.counter("dlms_session_messages_sent", "Messages published since its process started.")
+    acknowledged = by.counter("dlms_session_messages_acknowledged", "Messages acknowledged since its process started.")
+    for name in sessions:
+        labels, mine = by.labels(name), owned.get(name, [])
+        owners.add_metric(labels, len(mine))
+        for session in [each.session for each in mine[:1]]:
+            for each in _SESSION_STATES:
+                state.add_metric([*labels, each], float(each == session.state))
+            for cause, count in session.ends_by_cause.items():
+                ends.add_metric([*labels, cause], count)
+            sent.add_metric(labels, session.sent)
+            acknowledged.add_metric(labels, session.acknowledged)
+    yield from (owners, state, ends, sent, acknowledged)
 
 
 def _nodes(installation: Installation, running: bool) -> Iterator[Metric]:
@@ -263,6 +287,10 @@ def _nodes(installation: Installation, running: bool) -> Iterator[Metric]:
 
 def _gauge(name: str, help_text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, help_text, value=value)
+
+
+def _with_wal(file: Path) -> int:
+    return sum(_size(file.with_name(file.name + suffix)) for suffix in ("", "-wal"))
 
 
 def _size(file: Path) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from connectors.archive.reader import ArchivedReport
+from connectors.thingsboard.outbox_state import OutboxState
 from dashboard.answers import (
     Alarm,
     Alarms,
@@ -25,6 +27,7 @@ from dashboard.answers import (
     Rate,
     Ready,
     SessionEndShown,
+    SessionOutbox,
     SessionShown,
     Window,
 )
@@ -33,11 +36,13 @@ from dashboard.fleet import Fleet
 from dashboard.installation import THINGSBOARD_OUT, Installation
 from dashboard.node_rates import NodeCount
 from dashboard.verdict import not_ready
-from model.finding import Finding, verdict_of
+from model.finding import Finding, clipped, verdict_of
 from model.messages import Alert
-from model.status import KEPT_ENDS, ProcessStatus, SessionStatus, read_session_ends
+from model.status import KEPT_ENDS, Owned, ProcessStatus, SessionEnd, owned_sessions, read_session_ends
 
 POLLING = "dlms-in"
+
+_BADNESS = {"up": 0, "connecting": 1, "closed": 2, "backing-off": 3}
 
 
 def health(installation: Installation) -> Health:
@@ -55,8 +60,11 @@ def ready(installation: Installation) -> Ready:
 def overview(installation: Installation) -> Overview:
     """Everything at a glance."""
     found = installation.findings()
-    archive, outbox = installation.archive_glance.get(), installation.outbox.get().state
+    archive, outboxes = installation.archive_glance.get(), installation.outbox.get().states
     running = installation.running()
+    sessions = _sessions(installation, running)
+    told = {session.name for session in sessions}
+    without_owner = [name for name in installation.sessions if name not in told and installation.delivers]
     gaps_open, gaps_lost = archive.fleet.gaps()
     return Overview(
         now=installation.now(),
@@ -66,12 +74,11 @@ def overview(installation: Installation) -> Overview:
         meters=archive.fleet.counts(),
         window=None if archive.report is None else Window.model_validate(archive.report.report),
         rate=Rate(readings_per_second=_readings_per_second(installation, running, archive.report)),
-        session=_session(installation, running),
-        outbox=None
-        if outbox is None
-        else OutboxShown(
-            waiting=outbox.waiting, exact=outbox.exact, oldest=outbox.oldest, dead=outbox.dead, acknowledged=outbox.acknowledged
-        ),
+        session=None if without_owner else max(sessions, key=lambda session: _BADNESS[session.state], default=None),
+        sessions=sessions,
+        sessions_without_owner=without_owner,
+        outbox=_together(list(outboxes.values())),
+        outboxes=[SessionOutbox(session=name, **_waiting(outbox)) for name, outbox in outboxes.items()],
         gaps=GapCounts(open=gaps_open, lost=gaps_lost),
         alarms={"critical": 0, "warning": 0, **Counter(alert.severity.value for alert in installation.standing())},
     )
@@ -81,7 +88,7 @@ def graph(installation: Installation) -> FlowGraph:
     """The flow as nodes and wires, with what comes out of each."""
     running = installation.running()
     counts = installation.rates.counts() if running else {}
-    session = _owned(running)
+    session = _session_dot(installation, running)
     fleet = installation.archive_glance.get().fleet
     nodes = []
     for node in installation.configured.nodes:
@@ -174,22 +181,21 @@ def _gives_readings(nodes: Mapping[str, ConfiguredNode], wire: str) -> bool:
     return node is not None and node.gives_readings
 
 
-def _owned(running: Sequence[ProcessStatus]) -> tuple[ProcessStatus, SessionStatus] | None:
-    return next(((process, process.session) for process in running if process.session is not None), None)
+def _sessions(installation: Installation, running: Sequence[ProcessStatus]) -> list[SessionShown]:
+    """The sessions of the flow that runs; of one that runs no more the last ones, closed: why they ended is what one wants to know then."""
+    owned = owned_sessions(running or sorted(installation.status.get().processes, key=lambda process: process.written, reverse=True))
+    kept: dict[str, list[SessionEnd]] = {}
+    if any(len(owners[0].session.ends) < KEPT_ENDS for owners in owned.values()):
+        for end in read_session_ends(installation.configured.state_dir):
+            kept.setdefault(end.session, []).append(end)
+    return [_session(owned[name][0], kept.get(name, []), bool(running)) for name in installation.sessions if name in owned]
 
 
-def _session(installation: Installation, running: Sequence[ProcessStatus]) -> SessionShown | None:
-    """The session of the flow that runs; of one that runs no more the last one, closed: why it ended is what one wants to know then."""
-    owned = _owned(running)
-    if owned is None and not running:
-        owned = _owned(sorted(installation.status.get().processes, key=lambda process: process.written, reverse=True))
-    if owned is None:
-        return None
-    process, session = owned
-    ends = (
-        session.ends if len(session.ends) >= KEPT_ENDS else read_session_ends(installation.configured.state_dir, KEPT_ENDS) or session.ends
-    )
+def _session(owned: Owned, kept: Sequence[SessionEnd], running: bool) -> SessionShown:
+    process, session = owned.process, owned.session
+    ends = session.ends if len(session.ends) >= KEPT_ENDS else kept[:KEPT_ENDS] or session.ends
     return SessionShown(
+        name=session.name,
         server=session.server,
         client_id=session.client_id,
         protocol=session.protocol,
@@ -203,11 +209,46 @@ def _session(installation: Installation, running: Sequence[ProcessStatus]) -> Se
     )
 
 
+def _waiting(outbox: OutboxState) -> dict[str, Any]:
+    return {name: getattr(outbox, name) for name in OutboxShown.model_fields}
+
+
+def _together(outboxes: Sequence[OutboxState]) -> OutboxShown | None:
+    if not outboxes:
+        return None
+    return OutboxShown(
+        waiting=sum(outbox.waiting for outbox in outboxes),
+        exact=all(outbox.exact for outbox in outboxes),
+        oldest=min((outbox.oldest for outbox in outboxes if outbox.oldest is not None), default=None),
+        dead=sum(outbox.dead for outbox in outboxes),
+        acknowledged=max((outbox.acknowledged for outbox in outboxes if outbox.acknowledged is not None), default=None),
+    )
+
+
+def _session_dot(installation: Installation, running: Sequence[ProcessStatus]) -> tuple[MeterState, str]:
+    """The dot of the node that owns the sessions, and why: red as soon as one is not up."""
+    owned, names = owned_sessions(running), installation.sessions
+    if len(names) == 1:
+        (name,) = names
+        if name not in owned:
+            return "yellow", "no process owns the session yet"
+        state = owned[name][0].session.state
+        return ("green", "the session is up") if state == "up" else ("red", f"the session is {state}")
+    states = {name: owned[name][0].session.state for name in names if name in owned}
+    down = [f"{name} is {state}" for name, state in states.items() if state != "up"]
+    if down:
+        return "red", f"of {len(names)} sessions {clipped(down)}"
+    missing = [name for name in names if name not in states]
+    if missing:
+        return "yellow", f"no process owns {clipped(missing)} yet"
+    return "green", f"all {len(names)} sessions are up"
+
+
 def _node_state(
     node: ConfiguredNode,
     count: NodeCount | None,
     running: Sequence[ProcessStatus],
-    session: tuple[ProcessStatus, SessionStatus] | None,
+    session: tuple[MeterState, str],
     fleet: Fleet,
 ) -> tuple[MeterState, str]:
     """The dot of a node, and why."""
@@ -216,10 +257,7 @@ def _node_state(
     if count is None:
         return "unknown", "the running flow says nothing of this node: it was started with another configuration"
     if node.type == THINGSBOARD_OUT:
-        if session is None:
-            return "yellow", "no process owns the session yet"
-        state = session[1].state
-        return ("green", "the session is up") if state == "up" else ("red", f"the session is {state}")
+        return session
     if node.type == POLLING:
         return _meters_state(fleet)
     lately = {port: rate for port, rate in count.rate.items() if rate > 0}

@@ -6,16 +6,19 @@ them; what is None is not judged. Imports `model` and `connectors` only, so that
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from connectors.thingsboard.forgotten import Forgotten
 from connectors.thingsboard.outbox_state import OutboxState
+from connectors.thingsboard.session_names import is_one_of_several
 from model.errors import Problem
 from model.finding import PUBLISH_CRITICAL, PUBLISH_MINOR, Degree, Finding, clipped, worst_first
 from model.messages import FLEET, Alert, HealthReport, Severity
 from model.percent import percent_text
-from model.status import ProcessStatus, StatusFiles, missing_processes
+from model.settings.thingsboard import SINGLE
+from model.status import ProcessStatus, SessionStatus, StatusFiles, missing_processes, owned_sessions
 
 FEWEST_CYCLES = 5
 """Cycles that a window needs so that its ratio tells something."""
@@ -38,6 +41,8 @@ class Facts:
     :arg fleet: the newest report of all meters together.
     :arg unreachable: meters without a good cycle in their newest window. :arg meters: how many there are.
     :arg gaps_open: load profile intervals that are asked for again; `gaps_lost` those that are lost for good.
+    :arg sessions: the sessions with ThingsBoard. :arg outboxes: what is known of their outboxes, by session.
+    :arg left: outboxes of sessions that are configured no more.
     :arg unusable: files that cannot be read: subject, what, remedy.
     """
 
@@ -50,7 +55,9 @@ class Facts:
     meters: int = 0
     gaps_open: int = 0
     gaps_lost: int = 0
-    outbox: OutboxState | None = None
+    sessions: Sequence[str] = (SINGLE,)
+    outboxes: Mapping[str, OutboxState] = field(default_factory=dict)
+    left: Sequence[Forgotten] = ()
     standing: Sequence[Alert] = ()
     unusable: Sequence[tuple[str, str, str]] = field(default=())
 
@@ -58,6 +65,10 @@ class Facts:
     def running(self) -> tuple[ProcessStatus, ...]:
         """The processes of the flow that run."""
         return self.status.running(self.now)
+
+    def named(self, what: str, session: str) -> str:
+        """`what`, and of which session where there are several."""
+        return what if len(self.sessions) == 1 else f"{what} {session}"
 
 
 def judge(facts: Facts) -> list[Finding]:
@@ -83,9 +94,12 @@ def not_ready(facts: Facts) -> list[str]:
     if not running:
         return ["the flow does not run"]
     if facts.delivers:
-        states = [process.session.state for process in running if process.session is not None]
-        if "up" not in states:
-            reasons.append(f"the session to ThingsBoard is {states[0]}" if states else "no process owns the session to ThingsBoard yet")
+        owners = owned_sessions(running)
+        for name in facts.sessions:
+            states = [owned.session.state for owned in owners.get(name, [])]
+            session = "the session" if len(facts.sessions) == 1 else f"the session {name}"
+            if "up" not in states:
+                reasons.append(f"{session} to ThingsBoard is {states[0]}" if states else f"no process owns {session} to ThingsBoard yet")
     if facts.meters and len(facts.unreachable) >= facts.meters:
         reasons.append("no meter can be read")
     elif facts.fleet is None:
@@ -132,28 +146,31 @@ def _flow(facts: Facts) -> Iterable[Finding]:
 
 
 def _session(facts: Facts) -> Iterable[Finding]:
-    running = facts.running
-    owners = [process for process in running if process.session is not None]
-    if len(owners) > 1:
-        names = ", ".join(f"process {owner.process} (pid {owner.pid} on {owner.host})" for owner in owners)
-        remedy = "stop all of them and start one pipeline; ThingsBoard allows one session per device"
-        yield Finding(Degree.CRITICAL, "session", f"{len(owners)} processes own the session at once: {names}", remedy)
-    if not facts.delivers or not running or owners:
-        yield from (found for owner in owners[:1] for found in _state(facts, owner))
+    if not facts.running:
         return
-    if min(facts.now - process.started for process in running) > SETTLING:
-        yield Finding(Degree.CRITICAL, "session", "no process owns the session to ThingsBoard", "look for `thingsboard` in the flow's log")
+    owners = owned_sessions(facts.running)
+    for name in facts.sessions:
+        subject, session = facts.named("session", name), "the session" if len(facts.sessions) == 1 else f"the session {name}"
+        mine = owners.get(name, [])
+        if len(mine) > 1:
+            names = ", ".join(f"process {owned.process.process} (pid {owned.process.pid} on {owned.process.host})" for owned in mine)
+            remedy = "stop all of them and start one pipeline; ThingsBoard allows one session per device"
+            yield Finding(Degree.CRITICAL, subject, f"{len(mine)} processes own {session} at once: {names}", remedy)
+        if mine:
+            yield from _state(facts, subject, mine[0].session)
+        elif facts.delivers and min(facts.now - process.started for process in facts.running) > SETTLING:
+            remedy = "look for `thingsboard` in the flow's log"
+            if len(facts.sessions) > 1:
+                remedy += "; restart the flow if pipeline.yaml was changed since it began"
+            yield Finding(Degree.CRITICAL, subject, f"no process owns {session} to ThingsBoard", remedy)
 
 
-def _state(facts: Facts, owner: ProcessStatus) -> Iterable[Finding]:
-    session = owner.session
-    if session is None or session.state == "up" or facts.now - session.since <= SETTLING:
+def _state(facts: Facts, subject: str, session: SessionStatus) -> Iterable[Finding]:
+    if session.state == "up" or facts.now - session.since <= SETTLING:
         return
     why = f": {session.ends[0].cause}, {session.ends[0].detail}" if session.ends else ""
     remedy = "see the standing alarm about the session; python -m commands diagnose looks at every link to the server"
-    yield Finding(
-        Degree.CRITICAL, "session", f"not connected to {session.server} since {_time(session.since)}, {session.state}{why}", remedy
-    )
+    yield Finding(Degree.CRITICAL, subject, f"not connected to {session.server} since {_time(session.since)}, {session.state}{why}", remedy)
 
 
 def _unusable(facts: Facts) -> Iterable[Finding]:
@@ -194,24 +211,25 @@ def _gaps(facts: Facts) -> Iterable[Finding]:
 
 
 def _outbox(facts: Facts) -> Iterable[Finding]:
-    outbox = facts.outbox
-    if outbox is None:
-        return
-    if outbox.oldest is not None and facts.now - outbox.oldest > OUTBOX_MINOR:
-        severity = Degree.CRITICAL if facts.now - outbox.oldest > OUTBOX_CRITICAL else Degree.MINOR
-        what = f"{outbox.waiting} records wait for ThingsBoard, the oldest read at {_time(outbox.oldest)}"
-        yield Finding(severity, "outbox", what, "look at the session; they are delivered as soon as the server takes them")
-    if outbox.dead:
-        remedy = "look at table dead_letter of the outbox: reason and payload of each"
-        yield Finding(Degree.MINOR, "outbox", f"ThingsBoard refused {outbox.dead} records for good", remedy)
+    for name, outbox in facts.outboxes.items():
+        subject = facts.named("outbox", name)
+        if outbox.oldest is not None and facts.now - outbox.oldest > OUTBOX_MINOR:
+            severity = Degree.CRITICAL if facts.now - outbox.oldest > OUTBOX_CRITICAL else Degree.MINOR
+            what = f"{outbox.waiting} records wait for ThingsBoard, the oldest read at {_time(outbox.oldest)}"
+            yield Finding(severity, subject, what, "look at the session; they are delivered as soon as the server takes them")
+        if outbox.dead:
+            remedy = "look at table dead_letter of the outbox: reason and payload of each"
+            yield Finding(Degree.MINOR, subject, f"ThingsBoard refused {outbox.dead} records for good", remedy)
+    for left in facts.left:
+        yield Finding(Degree.CRITICAL, f"outbox {left.session}", left.what, left.remedy)
 
 
 def _alerts(facts: Facts) -> Iterable[Finding]:
-    """The newest of each kind; a thousand silent meters are one finding."""
-    kinds: dict[str, list[Alert]] = {}
+    """The newest of each kind; a thousand silent meters are one finding, but each session is named."""
+    kinds: dict[tuple[str, str], list[Alert]] = {}
     for alert in sorted(facts.standing, key=lambda alert: alert.ts, reverse=True):
-        kinds.setdefault(alert.kind, []).append(alert)
-    for kind, alerts in kinds.items():
+        kinds.setdefault((alert.kind, alert.subject if is_one_of_several(alert.subject) else ""), []).append(alert)
+    for (kind, _), alerts in kinds.items():
         newest = alerts[0]
         severity = Degree.CRITICAL if any(alert.severity is Severity.CRITICAL for alert in alerts) else Degree.MINOR
         subject = "all meters" if newest.subject == FLEET else newest.subject

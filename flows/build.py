@@ -16,7 +16,7 @@ from model.errors import ConfigurationError, PipelineError, Problem
 from model.loading.load import Loaded, LoadedNode
 from model.loading.wires import Wire
 from model.node import BuildContext, Remembered, no_memory
-from model.session_record import SessionRecord
+from model.session_record import SessionRecords
 from model.stop import Stop
 
 FLOW_ID = "pipeline"
@@ -33,7 +33,7 @@ def build(
     place: Place = _ALONE,
     remembered: Remembered = no_memory,
     tally: Tally | None = None,
-    session: SessionRecord | None = None,
+    sessions: SessionRecords | None = None,
 ) -> Dataflow:
     """The dataflow that `loaded` describes: one step per node, with the node's id, in topological order.
 
@@ -42,12 +42,12 @@ def build(
     :arg place: see `BuildContext`.
     :arg remembered: see `BuildContext`.
     :arg tally: counts what the nodes emit; without one nothing is counted.
-    :arg session: see `BuildContext`.
+    :arg sessions: see `BuildContext`.
     :raises ConfigurationError: when a node cannot be built from its settings.
     """
     flow = Dataflow(FLOW_ID)
     require_same_pipeline(flow, loaded.settings, place)
-    record = session or SessionRecord()
+    records = sessions or SessionRecords()
     bookmark = archive_bookmark(loaded.settings.state_dir)
     streams: dict[Wire, KeyedStream[Any]] = {}
     problems = []
@@ -55,7 +55,7 @@ def build(
         if not all(wire in streams for wire in node.inputs):
             continue  # behind a node that could not be built
         context = BuildContext(
-            flow, node.id, node.settings, loaded.settings, stop, resolve_meter, resolve_thingsboard, place, bookmark, remembered, record
+            flow, node.id, node.settings, loaded.settings, stop, resolve_meter, resolve_thingsboard, place, bookmark, remembered, records
         )
         try:
             ports = node.type.build(context, [streams[wire] for wire in node.inputs])

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from model.errors import PipelineError
 from model.settings.meter import MeterSettings
 from model.settings.pipeline import PipelineSettings
-from model.settings.thingsboard import EMBEDDED, ThingsBoardSettings
+from model.settings.thingsboard import EMBEDDED, SINGLE, ThingsBoardSettings
 
 if TYPE_CHECKING:
     from simulator.meter.background import BackgroundMeters
@@ -102,11 +102,14 @@ class Embedded:
 
 
 def _new_stand_in(settings: ThingsBoardSettings) -> BackgroundStandIn:
-    """A stand-in that knows the device whose credentials the settings hold."""
+    """A stand-in that knows the devices whose credentials the settings hold."""
     from simulator.thingsboard.accounts import Account
     from simulator.thingsboard.background import BackgroundStandIn
     from simulator.thingsboard.store import Store
 
-    token = settings.username or settings.access_token.get_secret_value()
-    accounts = [Account(settings.gateway_device, token, gateway=settings.api == "gateway")]
+    accounts = []
+    for session in settings.session_names:
+        alone = settings.of_session(session)
+        device = settings.gateway_device if session == SINGLE else f"{settings.gateway_device}-{session}"
+        accounts.append(Account(device, alone.username or alone.access_token.get_secret_value(), gateway=settings.api == "gateway"))
     return BackgroundStandIn(accounts, store=Store(most_points=_POINTS_KEPT))

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from connectors.archive.reader import ArchiveReader
 from connectors.dlms.profile.capture import possible_keys
 from connectors.dlms.profile.recalls import RECALLS, Recalls
-from connectors.thingsboard.outbox_schema import FILE_NAME as OUTBOX
 from connectors.thingsboard.outbox_state import Undelivered, undelivered_intervals
+from connectors.thingsboard.session_names import outboxes_on_disk
 from model.messages import Gap, GapState
 from model.settings.meter import MeterSettings
 from model.settings.pipeline import PipelineSettings
@@ -66,10 +67,9 @@ def interval_accounts(
 ) -> Iterator[IntervalAccount]:
     """One account for each load profile of each meter of the configuration, or of `meter`; by meter and profile.
 
-    :raises StorageError: when the archive or the outbox cannot be read; an outbox that is not there is empty.
+    :raises StorageError: when the archive or an outbox cannot be read; an outbox that is not there is empty.
     """
-    outbox = pipeline.state_dir / OUTBOX
-    undelivered = undelivered_intervals(outbox, meter) if outbox.exists() else {}
+    undelivered = _undelivered(pipeline.state_dir, meter)
     recalls = Recalls(pipeline.state_dir / RECALLS)
     missing: dict[tuple[str, str], list[Gap]] = {}
     for gap in gaps:
@@ -77,6 +77,17 @@ def interval_accounts(
     for each in sorted(pipeline.meters, key=lambda settings: settings.id):
         if meter is None or each.id == meter:
             yield from _accounts(pipeline, archive, each, undelivered.get(each.id, Undelivered()), recalls, missing, since)
+
+
+def _undelivered(state_dir: Path, meter: str | None) -> dict[str, Undelivered]:
+    """By meter, what all outboxes hold: a meter may have moved to another session, or its session may be configured no more."""
+    found: dict[str, Undelivered] = {}
+    for path in outboxes_on_disk(state_dir).values():
+        for name, held in undelivered_intervals(path, meter).items():
+            known = found.setdefault(name, Undelivered())
+            known.waiting.update(held.waiting)
+            known.refused.update(held.refused)
+    return found
 
 
 def _accounts(

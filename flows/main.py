@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import structlog
 
+from connectors.thingsboard.forgotten import forgotten_outboxes
 from connectors.thingsboard.left_behind import tell_what_was_left
 from flows.build import build
 from flows.clock import watch_clock
@@ -24,12 +25,15 @@ from flows.supervision import tell_systemd
 from model.errors import ConfigurationError, StorageError
 from model.loading.load import load
 from model.progress import PROGRESS
-from model.session_record import SessionRecord
+from model.session_record import SessionRecords
 from model.stop import Stop
+
+LOOKING_BACK = 1.0
+"""Seconds that counting what nobody delivers may take."""
 
 log = structlog.get_logger(__name__)
 stop = Stop()
-tally, session = Tally(), SessionRecord()
+tally, sessions = Tally(), SessionRecords()
 
 try:
     loaded = load(pipeline_file(), installed_node_types(), check_meter=check_virtual_meter)
@@ -37,7 +41,7 @@ try:
     embedded = Embedded(loaded.settings)
     place = place_in_cluster()
     flow = build(
-        loaded, stop, embedded.resolve_meter, embedded.resolve_thingsboard, place, store_in_use(place), tally=tally, session=session
+        loaded, stop, embedded.resolve_meter, embedded.resolve_thingsboard, place, store_in_use(place), tally=tally, sessions=sessions
     )
 except ConfigurationError as error:
     refuse(error)
@@ -47,6 +51,8 @@ except StorageError as error:
 for warning in loaded.warnings:
     log.warning(warning.what, file=warning.file, line=warning.line, remedy=warning.remedy)
 tell_what_was_left(loaded.settings.state_dir, place)
+for left in forgotten_outboxes(loaded.settings.state_dir, loaded.settings.thingsboard.session_names, LOOKING_BACK) if place.keeps else ():
+    log.error(left.what, remedy=left.remedy)
 keep_web_server_off()
 explain_fatal_errors(place.spans_hosts)
 stop_on_signals(stop)
@@ -54,6 +60,6 @@ peers = Peers(place)
 end_while_waiting(stop, place, peers.unconnected)
 watch_peers(peers, stop, place)
 watch_clock(stop, place)
-told = Told(loaded.file, place, tally.status, session, PROGRESS, lambda: () if stop.attended else peers.unconnected())
+told = Told(loaded.file, place, tally.status, sessions, PROGRESS, lambda: () if stop.attended else peers.unconnected())
 tell_status(loaded.settings.state_dir, told, stop)
 tell_systemd(stop, PROGRESS, told.status)

@@ -22,7 +22,7 @@ import structlog
 
 from model.cluster import Place
 from model.progress import Progress
-from model.session_record import SessionRecord
+from model.session_record import SessionRecords
 from model.status import ENDS_FILE, EVERY, NodeStatus, ProcessStatus, encode_end, encode_status, status_directory, status_file
 from model.stop import Stop
 from model.timestamps import utc_now
@@ -51,7 +51,7 @@ class Told:
     pipeline: Path
     place: Place
     nodes: Callable[[], Mapping[str, NodeStatus]]
-    session: SessionRecord
+    sessions: SessionRecords
     progress: Progress
     waits_for: Callable[[], tuple[str, ...]] = tuple
     started: datetime = field(default_factory=utc_now)
@@ -69,7 +69,7 @@ class Told:
             pipeline=str(self.pipeline),
             progressed=None if age is None else now - timedelta(seconds=age),
             nodes=self.nodes(),
-            session=self.session.status(),
+            sessions=self.sessions.statuses(),
             elsewhere=self.place.elsewhere_by_number,
             unconnected=self.waits_for(),
         )
@@ -83,7 +83,7 @@ class StatusWriter:
         self._file = status_file(state_dir, told.place.index)
         self._journal = status_directory(state_dir) / ENDS_FILE
         self._lock: int | None = None
-        self._ends = 0
+        self._ends: dict[str, int] = {}
         self._failing = False
 
     def write(self, ended: bool = False) -> None:
@@ -137,7 +137,8 @@ class StatusWriter:
         return True
 
     def _write_ends(self) -> None:
-        number, ends = self._told.session.ends_after(self._ends)
+        told = {name: record.ends_after(self._ends.get(name, 0)) for name, record in self._told.sessions.all().items()}
+        ends = sorted((end for _, of_one in told.values() for end in of_one), key=lambda end: end.at)
         if not ends:
             return
         with self._journal.open("ab+") as journal:
@@ -145,7 +146,7 @@ class StatusWriter:
             lines = (encode_end(replace(end, times=1, until=None)) for end in ends)
             journal.write((b"" if whole else b"\n") + b"".join(lines))
             size = journal.tell()
-        self._ends = number
+        self._ends = {name: number for name, (number, _) in told.items()}
         if size > MOST_JOURNAL:
             kept = self._journal.read_bytes().splitlines(keepends=True)
             _replace(self._journal, b"".join(kept[len(kept) // 2 :]))

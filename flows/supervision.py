@@ -15,14 +15,16 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
+from model.finding import clipped
 from model.progress import Progress
-from model.status import ProcessStatus
+from model.settings.thingsboard import SINGLE
+from model.status import ProcessStatus, SessionStatus
 from model.stop import Stop
 
 LOOK = 0.5
@@ -137,12 +139,27 @@ def watchdog_seconds(environment: Mapping[str, str] = os.environ) -> float | Non
 def summary(status: ProcessStatus) -> str:
     """One line about the process, for `systemctl status`."""
     emitted = sum(sum(node.emitted.values()) for node in status.nodes.values())
-    session = status.session
-    if session is None:
+    if not status.sessions:
         return f"{emitted} items; the session is not in this process"
-    line = f"{emitted} items; session {session.state} since {session.since:%Y-%m-%d %H:%M:%S} UTC"
+    if len(status.sessions) > 1:
+        return f"{emitted} items; {_several(status.sessions)}"
+    (session,) = status.sessions
+    name = "session" if session.name == SINGLE else f"session {session.name}"
+    line = f"{emitted} items; {name} {session.state} since {session.since:%Y-%m-%d %H:%M:%S} UTC"
     line += f", {session.sent} sent, {session.acknowledged} acknowledged"
     return line + (f"; last end: {session.ends[0].cause}" if session.ends else "")
+
+
+def _several(sessions: Sequence[SessionStatus]) -> str:
+    """How many are up, and which are not."""
+    down = [
+        f"{session.name} {session.state}" + (f" ({session.ends[0].cause})" if session.ends else "")
+        for session in sessions
+        if session.state != "up"
+    ]
+    line = f"{len(sessions) - len(down)} of {len(sessions)} sessions up"
+    line += f", {sum(session.sent for session in sessions)} sent, {sum(session.acknowledged for session in sessions)} acknowledged"
+    return line + (f"; {clipped(down)}" if down else "")
 
 
 def tell_systemd(stop: Stop, progress: Progress, status: Callable[[], ProcessStatus], environment: Mapping[str, str] = os.environ) -> None:

@@ -53,6 +53,11 @@ class Place:
             return self.addresses[self.index] == max(self.addresses, key=lambda address: _weight(address, name))
         return sorted(set(names)).index(name) % self.count == self.index
 
+    def keeps_one(self, name: str, names: Iterable[str]) -> bool:
+        """Whether this process has `name`, one of several things that live in files: over several hosts the keeper has all of them,
+        on one host they are dealt out as `owns` says."""
+        return self.keeps if self.spans_hosts else self.owns(name, names)
+
     def elsewhere(self, lines: Mapping[str, str]) -> frozenset[str]:
         """The members of lines that another process owns.
 

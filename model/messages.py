@@ -304,8 +304,8 @@ class Severity(str, Enum):
 class Alert:
     """A fault that began (`raised`) or is over (not `raised`).
 
-    `kind` and `subject` (a meter id, FLEET, or "thingsboard") identify it: the clearing alert repeats both. `evidence`
-    says what was seen, `remedy` what to do.
+    `kind` and `subject` (a meter id, FLEET, "thingsboard", or "thingsboard-NAME" for one of several sessions) identify it: the
+    clearing alert repeats both. `evidence` says what was seen, `remedy` what to do.
     """
 
     kind: str

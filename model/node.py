@@ -17,7 +17,7 @@ from bytewax.operators import KeyedStream
 
 from model.cluster import Place
 from model.messages import Message
-from model.session_record import SessionRecord
+from model.session_record import SessionRecords
 from model.settings.node import NodeSettings
 from model.settings.pipeline import PipelineSettings
 from model.stop import Stop
@@ -63,7 +63,7 @@ class BuildContext:
     :arg place: this process among those that run the dataflow.
     :arg bookmark: where to go on with a load profile of which no recovery store knows anything.
     :arg remembered: asks the recovery store which partitions of a step it holds; a source must go on listing all of them.
-    :arg session: where the node that owns the MQTT session tells what becomes of it.
+    :arg sessions: where the node that owns the MQTT sessions tells what becomes of them.
     """
 
     flow: Dataflow
@@ -76,7 +76,7 @@ class BuildContext:
     place: Place = field(default=_ALONE)
     bookmark: Bookmark = field(default=no_bookmark)
     remembered: Remembered = field(default=no_memory)
-    session: SessionRecord = field(default_factory=SessionRecord)
+    sessions: SessionRecords = field(default_factory=SessionRecords)
 
 
 Ports = Mapping[str, KeyedStream[Any]]

@@ -1,4 +1,4 @@
-"""What the MQTT session tells about itself while it runs: written by its connector, read by whoever reports on the process.
+"""What MQTT sessions tell about themselves while they run: written by their connector, read by whoever reports on the process.
 
 Kept in memory only and safe to use from any thread; nobody waits for anybody's disk.
 """
@@ -10,6 +10,7 @@ from collections import Counter, deque
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from model.settings.thingsboard import SINGLE
 from model.status import KEPT_ENDS, SessionEnd, SessionState, SessionStatus
 from model.timestamps import utc_now
 
@@ -18,9 +19,10 @@ SAME = timedelta(minutes=10)
 
 
 class SessionRecord:
-    """State, counts and ends of the session of this process; without `begin` there is none here."""
+    """State, counts and ends of one session; without `begin` this process does not own it."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = SINGLE) -> None:
+        self._name = name
         self._lock = threading.Lock()
         self._status: SessionStatus | None = None
         self._sent = 0
@@ -35,7 +37,7 @@ class SessionRecord:
         :arg server: scheme, host and port; no credentials.
         """
         with self._lock:
-            self._status = SessionStatus(server, client_id, protocol, "connecting", utc_now())
+            self._status = SessionStatus(server, client_id, protocol, "connecting", utc_now(), name=self._name)
 
     def enter(self, state: SessionState) -> None:
         """The session is in this state now; `since` stays where it already was."""
@@ -53,7 +55,7 @@ class SessionRecord:
 
     def ended(self, cause: str, code: int | None, detail: str, lasted: float | None, at: datetime | None = None) -> None:
         """A connection ended, or could not be made (`lasted` None); for the arguments see `SessionEnd`."""
-        end = SessionEnd(at or utc_now(), cause, code, detail, None if lasted is None else round(lasted, 3))
+        end = SessionEnd(at or utc_now(), cause, code, detail, None if lasted is None else round(lasted, 3), session=self._name)
         with self._lock:
             self._by_cause[cause] += 1
             newest = self._ends[-1] if self._ends else None
@@ -81,6 +83,29 @@ class SessionRecord:
         with self._lock:
             new = min(max(0, self._listed - number), len(self._ends))
             return self._listed, tuple(self._ends)[len(self._ends) - new :]
+
+
+class SessionRecords:
+    """The records of all sessions, each made when it is first asked for. Any thread may use them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._records: dict[str, SessionRecord] = {}
+
+    def of(self, session: str) -> SessionRecord:
+        """The record of one session."""
+        with self._lock:
+            return self._records.setdefault(session, SessionRecord(session))
+
+    def all(self) -> dict[str, SessionRecord]:
+        """By name of the session, those that somebody has asked for."""
+        with self._lock:
+            return dict(self._records)
+
+    def statuses(self) -> tuple[SessionStatus, ...]:
+        """The sessions that this process owns, as of now, by name."""
+        found = (record.status() for _, record in sorted(self.all().items()))
+        return tuple(status for status in found if status is not None)
 
 
 def _same(earlier: SessionEnd, later: SessionEnd) -> bool:

@@ -13,14 +13,15 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from model.cluster import KEEPER
+from model.settings.thingsboard import SINGLE
 from model.timestamps import utc_now
 
 VERSION = 1
@@ -54,6 +55,7 @@ class SessionEnd:
         stated none.
     :arg detail: server and what it said, for people.
     :arg lasted: seconds from CONNACK to the end; None where the server never accepted the connection.
+    :arg session: its name.
     :arg times: attempts in a row that failed in this way, this one included; `until` is when the last of them did. On disk
         always 1 and None.
     """
@@ -65,17 +67,19 @@ class SessionEnd:
     lasted: float | None = None
     times: int = 1
     until: AwareDatetime | None = None
+    session: str = SINGLE
 
 
 @dataclass(frozen=True, slots=True)
 class SessionStatus:
-    """The MQTT session, as the process tells that owns it.
+    """One MQTT session, as the process tells that owns it.
 
     :arg server: scheme, host and port; no credentials.
     :arg protocol: "5" or "3.1.1".
     :arg since: when `state` began.
     :arg sent: messages published since the start of the process; `acknowledged` those with a PUBACK of success.
     :arg ends: newest first, at most `KEPT_ENDS`. :arg ends_by_cause: all since the start of the process.
+    :arg name: that of the configuration; `SINGLE` where there is one session.
     """
 
     server: str
@@ -87,6 +91,7 @@ class SessionStatus:
     acknowledged: int = 0
     ends: tuple[SessionEnd, ...] = ()
     ends_by_cause: Mapping[str, int] = field(default_factory=dict)
+    name: str = SINGLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,7 @@ class ProcessStatus:
     :arg pipeline: the file it runs, as it was given.
     :arg ended: when it ended in order; None while it runs, and for ever where it was killed.
     :arg progressed: when the dataflow last made progress on all its workers; None before it began.
-    :arg session: None in a process that does not own the session.
+    :arg sessions: those that this process owns.
     :arg elsewhere: the processes on other hosts, whose files are there: number -> address.
     :arg unconnected: addresses of processes that this one waits for; nothing runs before they are there.
     """
@@ -126,7 +131,7 @@ class ProcessStatus:
     ended: AwareDatetime | None = None
     progressed: AwareDatetime | None = None
     nodes: Mapping[str, NodeStatus] = field(default_factory=dict)
-    session: SessionStatus | None = None
+    sessions: tuple[SessionStatus, ...] = ()
     version: int = VERSION
     elsewhere: Mapping[int, str] = field(default_factory=dict)
     unconnected: tuple[str, ...] = ()
@@ -159,6 +164,23 @@ class StatusFiles:
         return tuple(process for process in self.processes if process.is_running(now))
 
 
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A session and the process that owns it."""
+
+    process: ProcessStatus
+    session: SessionStatus
+
+
+def owned_sessions(processes: Sequence[ProcessStatus]) -> dict[str, list[Owned]]:
+    """The owners of each session that one of these processes tells of, by its name; more than one is a fault."""
+    found: dict[str, list[Owned]] = {}
+    for process in processes:
+        for session in process.sessions:
+            found.setdefault(session.name, []).append(Owned(process, session))
+    return found
+
+
 def missing_processes(running: Sequence[ProcessStatus]) -> list[int]:
     """The numbers of those that are not among `running`, of as many as these say that there are on this host."""
     count = max((process.processes for process in running), default=0)
@@ -173,6 +195,8 @@ def session_elsewhere(statuses: Sequence[ProcessStatus]) -> str | None:
 
 _PROCESS: TypeAdapter[ProcessStatus] = TypeAdapter(ProcessStatus)
 _END: TypeAdapter[SessionEnd] = TypeAdapter(SessionEnd)
+_SESSION: TypeAdapter[SessionStatus] = TypeAdapter(SessionStatus)
+_ONE_SESSION: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 
 def status_directory(state_dir: Path) -> Path:
@@ -209,9 +233,17 @@ def decode_status(content: bytes) -> ProcessStatus:
     :raises ValueError: when it is something else, with a short reason that quotes nothing of it.
     """
     status = _validated(_PROCESS.validate_json, content)
+    if not status.sessions:
+        status = replace(status, sessions=_before_there_could_be_several(content))
     if status.version != VERSION:
         raise ValueError(f"it is of version {status.version}, and only {VERSION} is known")
     return status
+
+
+def _before_there_could_be_several(content: bytes) -> tuple[SessionStatus, ...]:
+    """The session in a file of a program that knew one only: a flow that was started before an upgrade still writes such files."""
+    session = _validated(_ONE_SESSION.validate_json, content).get("session")
+    return () if session is None else (_validated(_SESSION.validate_python, session),)
 
 
 def encode_end(end: SessionEnd) -> bytes:
@@ -265,7 +297,7 @@ def _content(file: Path) -> bytes:
     return file.read_bytes()
 
 
-def _validated(validate: Callable[[bytes], _Kind], content: bytes) -> _Kind:
+def _validated(validate: Callable[[Any], _Kind], content: Any) -> _Kind:
     try:
         return validate(content)
     except ValidationError as error:

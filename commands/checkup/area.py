@@ -14,7 +14,8 @@ from model.errors import Problem
 from model.finding import Degree, Finding
 from model.loading.load import Loaded
 from model.settings.meter import MeterSettings
-from model.status import ProcessStatus, StatusFiles, session_elsewhere
+from model.settings.thingsboard import SINGLE
+from model.status import Owned, ProcessStatus, StatusFiles, owned_sessions, session_elsewhere
 
 START_REMEDY = "start it: systemctl start dlms-thingsboard, or python -m bytewax.run flows.main"
 
@@ -89,6 +90,25 @@ class Site:
         return frozenset(status.pid for status in self.living)
 
     @cached_property
+    def owned(self) -> Mapping[str, list[Owned]]:
+        """The sessions of the processes that run, by name."""
+        return owned_sessions(self.running)
+
+    @cached_property
+    def sessions(self) -> tuple[str, ...]:
+        """The sessions with ThingsBoard: those that are configured, and those that the running flow has besides or, where the
+        configuration is broken, that are known of otherwise."""
+        if self.loaded is not None:
+            known = list(self.loaded.settings.thingsboard.session_names)
+        else:
+            known = sorted(owned_sessions(self.status.processes)) or [SINGLE]
+        return tuple(dict.fromkeys([*known, *sorted(self.owned)]))
+
+    def named(self, what: str, session: str) -> str:
+        """`what`, and of which session where there are several."""
+        return f"{what} {session}" if len(self.sessions) > 1 or session != SINGLE else what
+
+    @cached_property
     def polled(self) -> Mapping[str, MeterSettings]:
         """The meters that are called, by id."""
         return {} if self.loaded is None else {meter.id: meter for meter in self.loaded.settings.meters if meter.is_polled}
@@ -105,11 +125,12 @@ def ago(moment: datetime, now: datetime) -> str:
     return f"{seconds:.0f} s ago" if 0 <= seconds < 7200 else f"at {moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def note_damaged_aside(area: Area, path: Path) -> None:
+def note_damaged_aside(area: Area, path: Path, subject: str | None = None) -> None:
     """Note each damaged file that the flow moved aside and replaced by the one at `path`, which is what the area is about."""
     aside = sorted(path.parent.glob(f"{path.name}.damaged-*")) if path.parent.is_dir() else []
     for file in [file for file in aside if not file.name.endswith(("-wal", "-shm"))]:
         area.minor(
             f"the {area.name} was damaged; what could be read went into a new one, the old one is {file.name}",
             f"check the disk (dmesg, smartctl); then delete {file}, or keep it as evidence elsewhere",
+            subject,
         )

@@ -25,18 +25,20 @@ def look_at_neighbours(area: Area, site: Site) -> None:
         return
     ours = site.pids | family_of(os.getpid()) | {pid for status in site.living for pid in family_of(status.pid)}
     connected = _connected(area, parse_address(settings.url), ours)
-    holders = holders_of(settings.access_token.get_secret_value())
+    alone = [settings.of_session(name) for name in settings.session_names]
+    holders = holders_of(*(session.access_token.get_secret_value() for session in alone))
+    token = "the pipeline's token" if len(alone) == 1 else "a token of the pipeline"
     strangers = {pid: place for pid, place in holders.found.items() if pid not in ours and site.pids.isdisjoint(family_of(pid))}
     for pid in sorted(connected):
         if pid in holders.found:
-            what = f"{describe(pid)} holds the pipeline's token and is connected to the server: with it, each ends the other's session"
+            what = f"{describe(pid)} holds {token} and is connected to the server: with it, each ends the other's session"
             area.critical(what, f"stop it (kill {pid}), or give it a device and token of its own")
         else:
             what = f"{describe(pid)} is connected to the server as well; whether with the same token cannot be seen from here"
             area.minor(what, "look which token it uses; with the same one, each ends the other's session")
     for pid in sorted(strangers.keys() - connected):
         if strangers[pid] is Place.ARGUMENTS:
-            area.minor(f"{describe(pid)} holds the pipeline's token in its arguments, where every user can read it", _TOKEN_REMEDY)
+            area.minor(f"{describe(pid)} holds {token} in its arguments, where every user can read it", _TOKEN_REMEDY)
     quiet = [describe(pid) for pid in sorted(strangers.keys() - connected) if strangers[pid] is Place.ENVIRONMENT]
     if quiet:
         area.fact(f"these have the token in their environment and are not connected: {clipped(quiet)}")

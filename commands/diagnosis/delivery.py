@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from commands.diagnosis.links import BrokenLinkError, Chain, Finding
-from connectors.thingsboard.outbox_schema import FILE_NAME
+from commands.diagnosis.owner import of_session, running_sessions
+from connectors.thingsboard.forgotten import forgotten_outboxes
 from connectors.thingsboard.outbox_state import OutboxState, look_into
+from connectors.thingsboard.session_names import outbox_file
 from model.errors import StorageError
 from model.loading.load import Loaded
 from model.timestamps import utc_now
@@ -23,22 +26,29 @@ LEAST_FREE = 100_000_000
 """Bytes that should be free on the disk of the outbox."""
 
 
-def look_at_delivery(chain: Chain, loaded: Loaded, holder: str | None) -> None:
-    """Outbox, publishing and acknowledgement.
+def look_at_delivery(chain: Chain, loaded: Loaded, holders: Mapping[str, str | None]) -> None:
+    """Outbox, publishing and acknowledgement of each session, and outboxes of sessions that there are no more.
 
-    :arg holder: pid of the pipeline that runs on this host with this configuration's session; None when none does.
+    :arg holders: by session, pid of the pipeline that runs on this host with it; None when none does.
     """
-    path = loaded.settings.state_dir / FILE_NAME
-    state: OutboxState | None = None
-    with suppress(BrokenLinkError):
-        with chain.link(SUBJECT, "outbox") as finding:
-            state = _look_at_outbox(finding, path, holder)
-        if state is None:
-            return
-        with chain.link(SUBJECT, "publish") as finding:
-            _look_at_publishing(finding, state, holder)
-        with chain.link(SUBJECT, "acknowledgement") as finding:
-            _look_at_acknowledgements(finding, loaded, state, holder)
+    for session, holder in holders.items():
+        with suppress(BrokenLinkError):
+            _look_at_session(chain, loaded, session, holder)
+    emptied = [*holders, *running_sessions(loaded.settings.state_dir)]
+    for left in forgotten_outboxes(loaded.settings.state_dir, emptied):
+        chain.broken(SUBJECT, f"outbox ({left.session})", left.what, left.remedy)
+
+
+def _look_at_session(chain: Chain, loaded: Loaded, session: str, holder: str | None) -> None:
+    path, names = outbox_file(loaded.settings.state_dir, session), loaded.settings.thingsboard.session_names
+    with chain.link(SUBJECT, of_session("outbox", session, names)) as finding:
+        state = _look_at_outbox(finding, path, holder)
+    if state is None:
+        return
+    with chain.link(SUBJECT, of_session("publish", session, names)) as finding:
+        _look_at_publishing(finding, state, holder)
+    with chain.link(SUBJECT, of_session("acknowledgement", session, names)) as finding:
+        _look_at_acknowledgements(finding, loaded, state, holder)
 
 
 def _look_at_outbox(finding: Finding, path: Path, holder: str | None) -> OutboxState | None:

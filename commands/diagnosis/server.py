@@ -11,8 +11,10 @@ import secrets
 import socket
 import ssl
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, closing, suppress
 from datetime import datetime, timedelta, timezone
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import SecretStr
@@ -37,13 +39,18 @@ CONNACK, DISCONNECT = 0x20, b"\xe0\x00"
 
 
 def look_at_server(
-    chain: Chain, settings: ThingsBoardSettings, address: Address, login: SecretStr | None, session: SessionStatus | None = None
+    chain: Chain,
+    settings: ThingsBoardSettings,
+    address: Address,
+    logins: Mapping[str, SecretStr],
+    sessions: Mapping[str, SessionStatus] = MappingProxyType({}),
 ) -> None:
     """All links up to the door, or to the first that is broken.
 
-    :arg login: the token to log in with; None for no login.
-    :arg session: that of the running pipeline, where one runs.
+    :arg logins: the tokens to log in with, by name of the session, or empty where it is none of the pipeline's.
+    :arg sessions: those of the running pipeline, where one runs, by name.
     """
+    up = next((session for session in sessions.values() if session.state == "up"), None)
     with suppress(BrokenLinkError):
         with chain.link(SUBJECT, "name") as finding:
             finding.found = _resolve(address)
@@ -55,15 +62,16 @@ def look_at_server(
             else:
                 finding.note("mqtt:// is not encrypted: token and readings can be read on the way", "use mqtts:// across networks")
         with chain.link(SUBJECT, "MQTT") as finding:
-            if session is not None and session.state == "up":
-                finding.found = f"the running pipeline's session is up since {session.since:%Y-%m-%d %H:%M:%S} UTC"
+            if up is not None:
+                finding.found = f"the running pipeline's session is up since {up.since:%Y-%m-%d %H:%M:%S} UTC"
             else:
                 finding.found = _greet(settings, address)
-        with chain.link(SUBJECT, "MQTT login") as finding:
-            if login is None:
+        if not logins:
+            with chain.link(SUBJECT, "MQTT login") as finding:
                 finding.skip("no token was given for it (--login-token); the pipeline's own would end the pipeline's session")
-            else:
-                finding.found = _log_in(settings, address, login)
+    for name, login in logins.items() if chain.first_broken is None else ():
+        with suppress(BrokenLinkError), chain.link(SUBJECT, f"MQTT login ({name})" if len(logins) > 1 else "MQTT login") as finding:
+            finding.found = _log_in(settings, address, login)
 
 
 def _resolve(address: Address) -> str:
@@ -153,7 +161,7 @@ def _common_name(certificate: dict[str, Any], which: str) -> str:
 
 
 def _log_in(settings: ThingsBoardSettings, address: Address, login: SecretStr) -> str:
-    separate = settings.model_copy(update={"token": login, "username": None, "password": None})
+    separate = settings.model_copy(update={"token": login, "sessions": None, "username": None, "password": None})
     context = tls_context(settings) if address.tls else None
     connection = Connection(separate, address, f"diagnose-{secrets.token_hex(6)}", context)
     try:

@@ -30,7 +30,7 @@ class Place(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Holders:
-    """Who holds a secret.
+    """Who holds one of some secrets.
 
     :arg found: pid -> where.
     :arg unseen: processes whose environment this user may not read.
@@ -40,12 +40,12 @@ class Holders:
     unseen: int
 
 
-def holders_of(secret: str, proc: Path = PROC) -> Holders:
-    """The processes whose arguments or environment contain `secret`, which is compared and never shown."""
-    wanted = secret.encode()
+def holders_of(*secrets: str, proc: Path = PROC) -> Holders:
+    """The processes whose arguments or environment contain one of `secrets`, which are compared and never shown."""
+    wanted = [secret.encode() for secret in secrets if len(secret.encode()) >= SHORTEST_SECRET]
     found: dict[int, Place] = {}
     unseen = 0
-    if len(wanted) < SHORTEST_SECRET:
+    if not wanted:
         return Holders(found, unseen)
     for process in proc.glob("[0-9]*"):
         for file, place in (("cmdline", Place.ARGUMENTS), ("environ", Place.ENVIRONMENT)):
@@ -56,7 +56,7 @@ def holders_of(secret: str, proc: Path = PROC) -> Holders:
                 continue
             except OSError:
                 continue  # it has ended meanwhile
-            if wanted in content:
+            if any(secret in content for secret in wanted):
                 found[int(process.name)] = place
                 break
     return Holders(found, unseen)

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 from commands.planning.line_time import CAPTURE_PERIOD
+from model.assignment import Assignment
 from model.loading.load import Loaded
 from model.settings.pipeline import PipelineSettings
 
@@ -62,6 +63,7 @@ class Capacity:
     archive_per_day: int
     outbox_per_day: int
     messages: float
+    messages_of_busiest_session: float
     connections: int
 
 
@@ -72,10 +74,12 @@ def capacity(loaded: Loaded, exchanges_per_cycle: dict[str, int]) -> Capacity:
     """
     settings = loaded.settings
     cycles = exchanges = readings = cpu = 0.0
+    assignment, shares = Assignment(settings.thingsboard), dict.fromkeys(settings.thingsboard.session_names, 0.0)
     for meter in settings.meters:
         if meter.id not in exchanges_per_cycle:
             continue
         rate, asked, keys = 1 / settings.interval(meter), exchanges_per_cycle[meter.id], len(settings.reads(meter))
+        shares[assignment.of(meter.id) or assignment.first] += rate
         cycles, exchanges, readings = cycles + rate, exchanges + rate * asked, readings + rate * keys
         cost = CPU_PER_CYCLE + CPU_PER_EXCHANGE * max(0, asked - 1) + CPU_PER_VALUE * keys
         cpu += rate * (cost + (CPU_CIPHERING * asked if meter.is_ciphered else 0.0))
@@ -96,6 +100,7 @@ def capacity(loaded: Loaded, exchanges_per_cycle: dict[str, int]) -> Capacity:
         archive_per_day=round(per_day) if archived else 0,
         outbox_per_day=round(86400 * cycles * OUTBOX_PER_CYCLE),
         messages=cycles + profile / 10,
+        messages_of_busiest_session=(cycles + profile / 10) * (max(shares.values()) / cycles if cycles else 1.0),
         connections=_connections(settings, set(exchanges_per_cycle)),
     )
 

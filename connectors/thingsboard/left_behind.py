@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,14 @@ import structlog
 
 from connectors.disk import COMPANIONS
 from connectors.thingsboard.outbox_rows import COLUMNS
-from connectors.thingsboard.outbox_schema import FILE_NAME, VERSION, open_writer, storage_errors
+from connectors.thingsboard.outbox_schema import VERSION, open_writer, storage_errors
 from connectors.thingsboard.outbox_state import look_into
 from connectors.thingsboard.ownership import Lock
 from connectors.thingsboard.payload import Kind
+from connectors.thingsboard.session_names import outbox_file, outbox_lock, outboxes_on_disk, session_of_file
 from model.cluster import KEEPER, Place
 from model.errors import StorageError
+from model.settings.thingsboard import SINGLE
 
 PATIENCE = 1.0
 """Seconds for counting what was left."""
@@ -41,9 +43,13 @@ def left_remedy(path: Path) -> str:
 
 def tell_what_was_left(state_dir: Path, place: Place) -> None:
     """Warn where records wait on this host, whose session is on another one; never raises."""
-    path = state_dir / FILE_NAME
-    if KEEPER not in place.elsewhere_by_number or not path.exists():
+    if KEEPER not in place.elsewhere_by_number:
         return
+    for path in outboxes_on_disk(state_dir).values():
+        _tell(path, place)
+
+
+def _tell(path: Path, place: Place) -> None:
     try:
         state = look_into(path, PATIENCE)
     except (StorageError, OSError) as error:
@@ -64,8 +70,10 @@ class TakenOver:
     aside: Path
 
 
-def take_over(source: Path, state_dir: Path) -> TakenOver:
+def take_over(source: Path, state_dir: Path, sessions: Sequence[str] = (SINGLE,)) -> TakenOver:
     """Move the records that wait in the outbox file `source` into the outbox in `state_dir`; nothing may run on either.
+
+    Of several sessions it is the one whose name the file has.
 
     They come behind what waits there already. Attributes are left out: they say how things stand, and the flow that runs now
     says it anew. A crash in between leaves both files as they were, or the records in both, which ThingsBoard overwrites. The
@@ -74,12 +82,18 @@ def take_over(source: Path, state_dir: Path) -> TakenOver:
     :raises OwnershipError: when a flow uses one of the two.
     :raises StorageError: when one of them cannot be used, or both are the same outbox.
     """
-    target = state_dir / FILE_NAME
+    session = _session_of(source, sessions)
+    target = outbox_file(state_dir, session)
     if not source.is_file():
         raise StorageError(f"there is no outbox {source}", "name the file, outbox.sqlite of the other host, copied to this one")
     if target.exists() and target.samefile(source):
         raise StorageError(f"{source} is the outbox of this flow", "name the copy of the other host's; what waits here is delivered anyway")
-    with _held(state_dir, target), _held(source.parent, source), storage_errors(target), closing(open_writer(target)) as database:
+    with (
+        _held(state_dir, target, session),
+        _held(source.parent, source, session),
+        storage_errors(target),
+        closing(open_writer(target)) as database,
+    ):
         with storage_errors(source):
             database.execute("ATTACH ? AS other", (str(source),))
             _check_other(database, source, target)
@@ -89,6 +103,16 @@ def take_over(source: Path, state_dir: Path) -> TakenOver:
             database.execute("PRAGMA other.wal_checkpoint(TRUNCATE)")
             database.execute("DETACH other")
         return TakenOver(moved, left_out, _put_aside(source))
+
+
+def _session_of(source: Path, sessions: Sequence[str]) -> str:
+    if len(sessions) == 1:
+        return sessions[0]
+    session = session_of_file(source)
+    if session not in sessions:
+        names = ", ".join(outbox_file(Path(), name).name for name in sessions)
+        raise StorageError(f"{source} does not tell by its name which session it is of", f"let the copy keep its name, one of {names}")
+    return session
 
 
 def _check_other(database: sqlite3.Connection, source: Path, target: Path) -> None:
@@ -112,9 +136,9 @@ def _move(database: sqlite3.Connection) -> tuple[int, int]:
 
 
 @contextmanager
-def _held(folder: Path, outbox: Path) -> Iterator[None]:
+def _held(folder: Path, outbox: Path, session: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
-    lock = Lock(folder / "outbox.lock", f"the outbox {outbox}", "stop that flow first (pid {pid})", {"command": "take-over"})
+    lock = Lock(outbox_lock(folder, session), f"the outbox {outbox}", "stop that flow first (pid {pid})", {"command": "take-over"})
     try:
         yield
     finally:

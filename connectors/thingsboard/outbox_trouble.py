@@ -9,9 +9,8 @@ import structlog
 
 from connectors.thingsboard.outbox_rows import Losses
 from model.messages import Alert, Severity
+from model.settings.thingsboard import SINGLE
 from model.timestamps import from_ms
-
-SUBJECT = "thingsboard"
 
 FULL, DISK, FILE = "outbox-full", "outbox-disk", "outbox-file"
 """Kinds of alerts: the outbox is full, the disk under it refuses, the file was damaged or deleted."""
@@ -44,10 +43,12 @@ class OutboxTrouble:
 
     :arg tell: where alerts go; must not raise.
     :arg clock: wall clock, seconds since 1970.
+    :arg subject: of the alerts, see `session_names.subject_of`.
     """
 
-    def __init__(self, tell: Callable[[Alert], None], clock: Callable[[], float]) -> None:
+    def __init__(self, tell: Callable[[Alert], None], clock: Callable[[], float], subject: str = SINGLE) -> None:
         self._tell = tell
+        self._subject = subject
         self._clock = clock
         self._standing: dict[str, float] = {}
         self._lost = Episode()
@@ -113,14 +114,14 @@ class OutboxTrouble:
             return False
         self._standing[kind] = self._clock()
         log.error(f"{kind}: {evidence}", remedy=remedy)
-        self._tell(Alert(kind, SUBJECT, severity, True, self._now(), evidence, remedy))
+        self._tell(Alert(kind, self._subject, severity, True, self._now(), evidence, remedy))
         return True
 
     def _clear(self, kind: str, evidence: str) -> None:
         if self._standing.pop(kind, None) is None:
             return
         log.info(f"{kind} is over: {evidence}")
-        self._tell(Alert(kind, SUBJECT, Severity.CRITICAL, False, self._now(), evidence, ""))
+        self._tell(Alert(kind, self._subject, Severity.CRITICAL, False, self._now(), evidence, ""))
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), timezone.utc)

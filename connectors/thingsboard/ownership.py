@@ -26,7 +26,9 @@ from types import TracebackType
 
 import structlog
 
+from connectors.thingsboard.session_names import outbox_lock
 from model.errors import OwnershipError, StorageError
+from model.settings.thingsboard import SINGLE
 
 ASKERS = 1024
 """So many processes can ask who holds a claim before the answer is "unknown"; the claim holds all the same."""
@@ -134,17 +136,22 @@ class Ownership:
     :arg server: host and port the session goes to.
     :arg credentials: what identifies the device there, user name and token; only a hash of them reaches the disk.
     :arg directories: where host-wide locks live, instead of those of this host and the claim.
+    :arg session: whose outbox it is.
     """
 
-    def __init__(self, server: str, credentials: Sequence[str], state_dir: Path, directories: Sequence[Path] | None = None) -> None:
+    def __init__(
+        self, server: str, credentials: Sequence[str], state_dir: Path, directories: Sequence[Path] | None = None, session: str = SINGLE
+    ) -> None:
         holder = {"state_dir": str(state_dir.resolve()), "command": _command(credentials)}
         name = _name(server, credentials)
-        owned = f"the ThingsBoard session at {server} with this token"
+        token = "this token" if session == SINGLE else f"the token of {session}"
+        owned = f"the ThingsBoard session at {server} with {token}"
+        outbox = f"the outbox in {state_dir}" if session == SINGLE else f"the outbox of the session {session} in {state_dir}"
         remedy = "stop it (kill {pid}), or give this pipeline a device and token of its own: ThingsBoard allows one session per device"
         outbox_remedy = "stop it (kill {pid}), or give this pipeline a state_dir of its own"
         self._held: list[Lock | Claim] = []
         try:
-            self._held.append(Lock(state_dir / "outbox.lock", f"the outbox in {state_dir}", outbox_remedy, holder))
+            self._held.append(Lock(outbox_lock(state_dir, session), outbox, outbox_remedy, holder))
             for directory in host_directories() if directories is None else directories:
                 try:
                     self._held.append(Lock(directory / _file_name(name), owned, remedy, holder))

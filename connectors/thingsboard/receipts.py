@@ -1,13 +1,13 @@
 """`receipts-in`: what became of the records that `thingsboard-out` was given, read from its outbox.
 
-Parallelism: none, one partition, in any process of the same host. Guarantee: every acknowledgement, refusal, loss and
+Parallelism: one partition per session, in the process that owns the session. Guarantee: every acknowledgement, refusal, loss and
 alert once, in order; again after a crash for what came behind the last snapshot. Without a snapshot it starts with what
 happens from now on. Snapshot: the last row ids seen. Blocks: nothing; the file is read without waiting for its writer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,24 +20,25 @@ from bytewax.operators import KeyedStream
 
 from connectors.thingsboard.bulletin import bulletin_of
 from connectors.thingsboard.journal import CURSOR_VERSION, Cursor, Journal, checked_cursor
-from connectors.thingsboard.outbox_schema import FILE_NAME
+from connectors.thingsboard.session_names import outbox_files
 from model.cluster import Place
 from model.messages import Alert, Dropped, Receipt, Rejection
 from model.node import MAIN, BuildContext, NodeType, Ports
 from model.restored import restored
 from model.settings.node import NodeSettings
+from model.settings.pipeline import PipelineSettings
+from model.settings.thingsboard import SINGLE
 from model.stop import Stop
 from model.wake import next_wake
 
 PARTITION = "receipts"
+JOURNAL_STEP = "journal"
 
 BUSY_WAKE, IDLE_WAKE = 0.2, 0.5
 """Seconds to the next look after one that found something, and after one that did not."""
 
 LAST_LOOKS = 5
 """Looks after a stop was requested, for the receipts of what the other sources read last."""
-
-_ALONE = Place()
 
 News = Union[Receipt, Rejection, Dropped, Alert]
 
@@ -79,28 +80,60 @@ class ReceiptsPartition(StatefulSourcePartition[tuple[str, News], Cursor]):
         self._journal.close()
 
 
-class ReceiptsSource(FixedPartitionedSource[tuple[str, News], Cursor]):
-    """The source with its single partition.
+class Parked(StatefulSourcePartition[tuple[str, News], Cursor]):
+    """The partition of a session that is configured no more, without which Bytewax does not resume; ends at once, keeps its state."""
 
-    :arg path: the outbox file; it may not exist yet.
+    def __init__(self, state: Cursor | None) -> None:
+        self._state = state
+
+    def next_batch(self) -> list[tuple[str, News]]:
+        """Nothing.
+
+        :raises StopIteration: always.
+        """
+        raise StopIteration
+
+    def snapshot(self) -> Cursor:
+        """As it was."""
+        return self._state or {}
+
+
+class ReceiptsSource(FixedPartitionedSource[tuple[str, News], Cursor]):
+    """The source, with a partition for each outbox.
+
+    :arg outboxes: the files of this process by partition; each may not exist yet.
     :arg stop: ends the input.
-    :arg place: this process; the file is on the host of the session.
+    :arg gone: partitions of sessions that are configured no more, of which the recovery store holds a state; they end at once.
     """
 
-    def __init__(self, path: Path, stop: Stop, place: Place = _ALONE) -> None:
-        self._place = place
-        self._path = path
+    def __init__(self, outboxes: Mapping[str, Path], stop: Stop, gone: frozenset[str] = frozenset()) -> None:
+        self._outboxes = outboxes
         self._stop = stop
+        self._gone = gone
 
     def list_parts(self) -> list[str]:
-        """The single partition."""
+        """The sessions of this process, and those that are parked."""
         self._stop.attend()
-        return [PARTITION] if self._place.keeps else []
+        return sorted({*self._outboxes, *self._gone})
 
-    def build_part(self, step_id: str, for_part: str, resume_state: Cursor | None) -> ReceiptsPartition:
+    def build_part(self, step_id: str, for_part: str, resume_state: Cursor | None) -> ReceiptsPartition | Parked:
         """Continue behind the snapshot, or start at the end."""
+        if for_part not in self._outboxes:
+            return Parked(resume_state)
         cursor = restored(resume_state, frozenset({CURSOR_VERSION}), checked_cursor, "receipts-in")
-        return ReceiptsPartition(self._path, cursor, self._stop)
+        return ReceiptsPartition(self._outboxes[for_part], cursor, self._stop)
+
+
+def partition_of(session: str) -> str:
+    """The partition that follows the outbox of a session."""
+    return PARTITION if session == SINGLE else f"{PARTITION}-{session}"
+
+
+def outboxes_of(pipeline: PipelineSettings, place: Place) -> dict[str, Path]:
+    """The outboxes whose sessions are in the process at `place`, by partition."""
+    sessions = pipeline.thingsboard.session_names
+    mine = outbox_files(pipeline.state_dir, (session for session in sessions if place.keeps_one(session, sessions)))
+    return {partition_of(session): path for session, path in mine.items()}
 
 
 @dataclass(frozen=True)
@@ -116,7 +149,7 @@ class ReceiptsOut:
 @operator
 def receipts_in(step_id: str, flow: Dataflow, source: ReceiptsSource) -> ReceiptsOut:
     """Follow the outbox of `source`."""
-    news: KeyedStream[Any] = op.input("journal", flow, source)
+    news: KeyedStream[Any] = op.input(JOURNAL_STEP, flow, source)
     return ReceiptsOut(
         op.filter("receipts", news, lambda item: isinstance(item[1], Receipt)),
         op.filter("rejected", news, lambda item: isinstance(item[1], Rejection)),
@@ -126,7 +159,9 @@ def receipts_in(step_id: str, flow: Dataflow, source: ReceiptsSource) -> Receipt
 
 
 def _build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
-    source = ReceiptsSource(context.pipeline.state_dir / FILE_NAME, context.stop, context.place)
+    known = {partition_of(session) for session in context.pipeline.thingsboard.session_names}
+    gone = context.remembered(f"{context.flow.flow_id}.{context.node_id}.{JOURNAL_STEP}") - known
+    source = ReceiptsSource(outboxes_of(context.pipeline, context.place), context.stop, gone)
     out = receipts_in(context.node_id, context.flow, source)
     return {MAIN: out.receipts, "rejected": out.rejected, "dropped": out.dropped, "alerts": out.alerts}
 

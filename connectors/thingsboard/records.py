@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 
 from connectors.thingsboard.payload import GATEWAY_ITSELF, Kind, Record, encode_record, encode_values, split_values
+from connectors.thingsboard.session_names import is_one_of_several
 from model.messages import FLEET, Alert, HealthReport, Reading, Value
 from model.percent import percent
 from model.timestamps import to_ms
@@ -77,11 +78,12 @@ def _tenths(seconds: float | None) -> Decimal | None:
 def alert_records(alert: Alert, device_of: DeviceName) -> list[Record]:
     """An alert as telemetry (its history) and as attributes (how things stand), of the meter's device or of the gateway.
 
-    The keys carry the kind, so that two alerts of one moment do not overwrite each other.
+    The keys carry the kind, and of several sessions the one that the alert is about, so that two alerts do not overwrite each other.
     """
     device, ts = device_of(alert.subject), to_ms(alert.ts)
     meter = alert.subject if device != GATEWAY_ITSELF else FLEET
-    prefix = "alert_" + "".join(letter if letter.isalnum() else "_" for letter in alert.kind)
+    about = f"{alert.kind}_{alert.subject}" if is_one_of_several(alert.subject) else alert.kind
+    prefix = "alert_" + "".join(letter if letter.isalnum() else "_" for letter in about)
     values: dict[str, Value] = {
         prefix: alert.raised,
         f"{prefix}_severity": alert.severity.value,

@@ -1,4 +1,4 @@
-"""The one MQTT session with ThingsBoard: connects, keeps at it, and knows why it ended. Runs on a thread of its own.
+"""One MQTT session with ThingsBoard: connects, keeps at it, and knows why it ended. Runs on a thread of its own.
 
 Guarantee: at least once. A record leaves the outbox only when ThingsBoard acknowledged it with a success code; what was on
 its way when a connection ended is sent again on the next one. Nothing is published while offline.
@@ -23,12 +23,13 @@ from connectors.thingsboard.farewell import Farewell
 from connectors.thingsboard.limits import Pacer
 from connectors.thingsboard.outbox import Outbox
 from connectors.thingsboard.reconnect import Reconnect, stable
+from connectors.thingsboard.session_names import subject_of
 from connectors.thingsboard.trouble import Incident, Trouble
 from connectors.thingsboard.wake import Wake
 from model.errors import StorageError
 from model.messages import Alert
 from model.session_record import SessionRecord
-from model.settings.thingsboard import ThingsBoardSettings
+from model.settings.thingsboard import SINGLE, ThingsBoardSettings
 from model.timestamps import utc_now
 
 STOP_MARGIN = 0.2
@@ -46,13 +47,14 @@ log = structlog.get_logger()
 class Session:
     """Owns the MQTT client; `start` it once, `stop` it once.
 
-    :arg settings: the `thingsboard` section.
+    :arg settings: the `thingsboard` section, of this session alone.
     :arg address: the server.
     :arg client_id: of this installation.
     :arg outbox: what to send; read and emptied by the session's thread.
     :arg context: for TLS; None for plain TCP.
     :arg standing: the alert that an earlier run left standing, if any.
     :arg record: told what becomes of the session, for those who report on the process.
+    :arg name: of the session.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Session:
         context: ssl.SSLContext | None = None,
         standing: Alert | None = None,
         record: SessionRecord | None = None,
+        name: str = SINGLE,
     ) -> None:
         self._settings, self._address, self._client_id = settings, address, client_id
         self._outbox, self._context = outbox, context
@@ -71,9 +74,12 @@ class Session:
         self._dispatch = Dispatch(outbox, settings.api, self._pacer, settings.outbox.backlog)
         self._reconnect = Reconnect(settings.reconnect_min, settings.reconnect_max)
         who = f"client {client_id}, pid {os.getpid()} on host {socket.gethostname()}"
+        self._name = name
+        if name != SINGLE:
+            who = f"session {name}, {who}"
         quiet = stable(settings.reconnect_max) + settings.reconnect_max
-        self._trouble = Trouble(outbox.tell, quiet, utc_now, time.monotonic, who, standing)
-        self._record = record or SessionRecord()
+        self._trouble = Trouble(outbox.tell, quiet, utc_now, time.monotonic, who, standing, subject_of(name))
+        self._record = record or SessionRecord(name)
         self._record.begin(f"{'mqtts' if address.tls else 'mqtt'}://{address}", client_id, settings.protocol)
         self._known = Known()
         self._rhythm = rhythm.Rhythm(FIGHT[settings.protocol])
@@ -83,7 +89,7 @@ class Session:
         self._wake = Wake()
         self._conversing = False
         self._storage_failures = 0
-        self._thread = threading.Thread(target=self._run, name="thingsboard-session", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{subject_of(name)}-session", daemon=True)
 
     def start(self) -> None:
         """Begin to connect."""
@@ -112,6 +118,8 @@ class Session:
         return True
 
     def _run(self) -> None:
+        if self._name != SINGLE:
+            structlog.contextvars.bind_contextvars(session=self._name)
         while not self._stop.is_set():
             try:
                 pause = self._connect_once()

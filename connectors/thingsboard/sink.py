@@ -1,14 +1,19 @@
-"""`thingsboard-out`: delivers readings, health reports and alerts to ThingsBoard through a durable outbox and one MQTT session.
+"""`thingsboard-out`: delivers readings, health reports and alerts to ThingsBoard, each session with a durable outbox of its own.
 
-Parallelism: none; the single partition "thingsboard" owns the only session, wherever the engine places it. Guarantee: at
-least once; `write_batch` returns when the batch is on the disk (fsync), and a record leaves the disk when ThingsBoard has
-acknowledged it. A repeat is harmless, since ThingsBoard overwrites on equal device, key and ts. Snapshot: a version mark
-and which outbox it was, the outbox is the state: another one than before is said, since what waited in the former is in no
-account any more. Blocks: `write_batch` for one commit, never for the network; with `when_full: block` until
-there is room, see `intake`. A disk that refuses ends nothing: what comes waits in memory.
+Parallelism: one partition per session, which owns it and its outbox; one process of a cluster has it, over several hosts process 0,
+and the meters of a session are delivered by it alone (`model.assignment`). Where `token` names the only session the one partition
+is "thingsboard". What is about no meter (reports on all of them, alerts about sessions) goes to the first session that takes
+meters. Guarantee: at least once; `write_batch` returns when the batch is on the disk (fsync), and a record leaves the disk when
+ThingsBoard has acknowledged it. A repeat is harmless, since ThingsBoard overwrites on equal device, key and ts. Snapshot: a version
+mark and which outbox it was, the outbox is the state: another one than before is said, since what waited in the former is in no
+account any more. Blocks: `write_batch` for one commit, never for the network; with `when_full: block` until there is room, see
+`intake`. A disk that refuses ends nothing: what comes waits in memory.
 
-With `api: device` there is one meter and its device is the session's own; fleet reports are left out there, since the
-meter's own report says the same under the same keys.
+With `api: device` each session has one meter and its device is the session's own; fleet reports are left out there, since a
+meter's own report is told under the same keys.
+
+A session that was taken out of the configuration stays in the recovery store for ever, and Bytewax does not resume without its
+partition: that is `Parked` then. Its outbox is left alone (`left_behind`).
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
@@ -34,28 +39,29 @@ from connectors.thingsboard.bounds import Bounds
 from connectors.thingsboard.bulletin import bulletin_of
 from connectors.thingsboard.client_id import client_id
 from connectors.thingsboard.connection import parse_address, tls_context
+from connectors.thingsboard.devices import Devices
 from connectors.thingsboard.intake import Intake
-from connectors.thingsboard.outbox import Device, Outbox
-from connectors.thingsboard.outbox_schema import FILE_NAME
+from connectors.thingsboard.outbox import Outbox
 from connectors.thingsboard.outbox_state import standing_alert
 from connectors.thingsboard.outbox_trouble import OutboxTrouble
 from connectors.thingsboard.ownership import Ownership
-from connectors.thingsboard.payload import GATEWAY_ITSELF, Record
-from connectors.thingsboard.records import alert_records, reading_records, report_record, tags_record
+from connectors.thingsboard.payload import Record
+from connectors.thingsboard.records import alert_records, reading_records, report_record
 from connectors.thingsboard.session import Session
+from connectors.thingsboard.session_names import outbox_file, subject_of
+from model.assignment import Assignment
 from model.cluster import Place
-from model.errors import StorageError
+from model.errors import OwnershipError, PipelineError, StorageError
 from model.messages import FLEET, Alert, HealthReport, Reading
 from model.node import BuildContext, NodeType, Ports
 from model.opening import Opening, merge_after_opening
-from model.session_record import SessionRecord
+from model.session_record import SessionRecord, SessionRecords
 from model.settings.node import NodeSettings
 from model.settings.pipeline import PipelineSettings
-from model.settings.thingsboard import OutboxSettings
+from model.settings.thingsboard import SINGLE, OutboxSettings
 from model.stop import Stop
-from model.timestamps import to_ms, utc_now
 
-PARTITION = "thingsboard"
+DELIVER_STEP = "deliver"
 
 DRAIN = 1.5
 """Seconds that a stop may spend on delivering what waits."""
@@ -70,34 +76,6 @@ Snapshot = dict[str, Any]
 
 
 Item = Union[Reading, HealthReport, Alert, Opening]
-
-
-class Devices:
-    """What ThingsBoard knows meters as: device name, type and tags, as the pipeline's settings and the readings say."""
-
-    def __init__(self, pipeline: PipelineSettings) -> None:
-        self._meters = {meter.id: meter for meter in pipeline.meters}
-        self._tags: dict[str, dict[str, str]] = {}
-
-    def name(self, meter: str) -> str:
-        """The device of a meter; the gateway itself for FLEET and everything that is not a meter."""
-        known = self._meters.get(meter)
-        return GATEWAY_ITSELF if known is None else known.device
-
-    def of(self, readings: Sequence[Reading]) -> list[Device]:
-        """The devices of these readings, with the tags known by now."""
-        ts = to_ms(utc_now())
-        seen: dict[str, dict[str, str]] = {}
-        for reading in readings:
-            if reading.meter in self._meters:
-                tags = seen[reading.meter] = self._tags.setdefault(reading.meter, dict(self._meters[reading.meter].tags))
-                tags.update(reading.tags)
-        devices = []
-        for meter, tags in seen.items():
-            device = self._meters[meter].device
-            record = tags_record(device, meter, tags, ts) if tags else None
-            devices.append(Device(device, self._meters[meter].device_type, record))
-        return devices
 
 
 @dataclass(frozen=True)
@@ -118,6 +96,7 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
     :arg stopping: whether the process is to end.
     :arg record: told what becomes of the session.
     :arg former: the identity of the outbox that the session used before; None where nobody knows.
+    :arg session: its name.
     :raises OwnershipError: when another process on this host has the session or the outbox.
     :raises StorageError: when state_dir cannot be used and that will not heal by itself.
     """
@@ -129,19 +108,22 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
         stopping: Callable[[], bool],
         record: SessionRecord,
         former: str | None = None,
+        session: str = SINGLE,
     ) -> None:
         settings = pipeline.thingsboard.outbox
         self._pipeline, self._resolve, self._record, self._former = pipeline, resolve, record, former
-        self._devices = Devices(pipeline)
+        self._session = session
+        self._devices = Devices(pipeline, session)
         self._fleet_reports = pipeline.thingsboard.api == "gateway"
-        self._path = pipeline.state_dir / FILE_NAME
+        self._path = outbox_file(pipeline.state_dir, session)
         self._bulletin = bulletin_of(self._path)
-        self._trouble = OutboxTrouble(self._bulletin.post, time.time)
+        self._trouble = OutboxTrouble(self._bulletin.post, time.time, subject_of(session))
         self._intake = Intake(self._trouble, settings.memory_readings, settings.when_full, settings.block_at_most, stopping)
         self._opened: Opened | None = None
         self._open_at = 0.0
         self._over = False
-        self._open()
+        with self._named_in_the_log():
+            self._open()
 
     def hand_over(self) -> ThingsBoardPartition | None:
         """Another partition with everything that this one has, which closes nothing from now on; None when it is closed."""
@@ -154,8 +136,17 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
     def write_batch(self, items: list[Item]) -> None:
         """Keep the items; they are on the disk when this returns, or in memory while the disk refuses.
 
-        :raises OwnershipError: when the disk was not usable at the start, and another process owns the session meanwhile.
+        :raises OwnershipError: when the disk was not usable at the start, and another process owns the session meanwhile; and
+            when an item belongs to another session.
         """
+        if not self._devices.all_of_them:
+            for item in items:
+                if not isinstance(item, Opening) and not self._devices.belongs(item.meter):
+                    raise _came_astray(item.meter, self._session)
+        with self._named_in_the_log():
+            self._write(items)
+
+    def _write(self, items: list[Item]) -> None:
         if self._opened is None and time.monotonic() >= self._open_at:
             self._open()
         readings = [item for item in items if isinstance(item, Reading)]
@@ -180,6 +171,10 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
         if self._over:
             return
         self._over = True
+        with self._named_in_the_log():
+            self._close()
+
+    def _close(self) -> None:
         try:
             self._intake.close()
             if self._opened is None:
@@ -193,6 +188,10 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
             log.info("outbox closed", waiting=waiting)
         except Exception:  # close() must not raise: Bytewax would abort the process
             log.exception("the ThingsBoard session did not close cleanly")
+
+    def _named_in_the_log(self) -> AbstractContextManager[Any]:
+        """What is logged within says which of several sessions it is about."""
+        return nullcontext() if self._session == SINGLE else structlog.contextvars.bound_contextvars(session=self._session)
 
     def _open(self) -> None:
         try:
@@ -233,29 +232,50 @@ class ThingsBoardPartition(StatefulSinkPartition[Item, Snapshot]):
             )
 
     def _everything(self) -> Opened:
-        settings, state_dir = self._pipeline.thingsboard, self._pipeline.state_dir
+        settings, state_dir = self._pipeline.thingsboard.of_session(self._session), self._pipeline.state_dir
         _make_directory(state_dir)
         address = parse_address(self._resolve(settings.url))
         context = tls_context(settings) if address.tls else None
         with ExitStack() as undo:
-            ownership = undo.enter_context(Ownership(str(address), settings.session_credentials(), state_dir))
-            name = client_id(state_dir, settings.client_id)
+            ownership = undo.enter_context(Ownership(str(address), settings.session_credentials(), state_dir, session=self._session))
+            client = client_id(state_dir, settings.client_id, self._session)
             outbox = Outbox(self._path, settings.outbox.keep_receipts, bounds=_bounds(settings.outbox), trouble=self._trouble)
             undo.callback(outbox.close)
-            session = Session(settings, address, name, outbox, context, standing_alert(self._path), self._record)
+            session = Session(settings, address, client, outbox, context, standing_alert(self._path), self._record, self._session)
             session.start()
             undo.pop_all()
         return Opened(ownership, outbox, session)
 
 
+class Parked(StatefulSinkPartition[Item, Snapshot]):
+    """The partition of a session that is configured no more: no item belongs to it, and it opens nothing."""
+
+    def __init__(self, former: str | None) -> None:
+        self._former = former
+
+    def write_batch(self, items: list[Item]) -> None:
+        """Nothing ever comes.
+
+        :raises OwnershipError: when something does.
+        """
+        for item in items:
+            if not isinstance(item, Opening):
+                raise _came_astray(item.meter, "of an earlier configuration")
+
+    def snapshot(self) -> Snapshot:
+        """As that of the partition it stands for."""
+        return {"version": 1, "outbox": self._former}
+
+
 class ThingsBoardSink(FixedPartitionedSink[Item, Snapshot]):
-    """The sink with its single partition.
+    """The sink, with a partition for each session.
 
     :arg pipeline: meters, state_dir and the ThingsBoard section.
     :arg resolve: turns the ThingsBoard url into one that can be dialled, in the process that owns the session.
     :arg stop: ends a wait for room.
-    :arg record: told what becomes of the session.
-    :arg place: this process; over several hosts one of them has the outbox on its disk, always the same.
+    :arg records: told what becomes of the sessions.
+    :arg place: this process among those that run the flow.
+    :arg in_store: partitions of which the recovery store holds a state.
     """
 
     def __init__(
@@ -263,42 +283,90 @@ class ThingsBoardSink(FixedPartitionedSink[Item, Snapshot]):
         pipeline: PipelineSettings,
         resolve: Callable[[str], str],
         stop: Stop,
-        record: SessionRecord | None = None,
+        records: SessionRecords | None = None,
         place: Place = _ALONE,
+        in_store: frozenset[str] = frozenset(),
     ) -> None:
         self._pipeline = pipeline
-        self._place = place
         self._resolve = resolve
         self._stop = stop
-        self._record = record or SessionRecord()
-        self._built: ThingsBoardPartition | None = None
+        self._records = SessionRecords() if records is None else records
+        assignment = Assignment(pipeline.thingsboard)
+        self._sessions = {subject_of(session): session for session in assignment.sessions}
+        self._mine = [part for part, session in self._sessions.items() if place.keeps_one(session, assignment.sessions)]
+        self._parked = sorted(in_store - self._sessions.keys())
+        if self._parked and place.spans_hosts:
+            raise _cannot_be_parked(self._parked)
+        order = sorted({*self._sessions, *self._parked})
+        self._first = order.index(subject_of(assignment.first))
+        self._index = {_opening_key(session): order.index(part) for part, session in self._sessions.items()}
+        for session, meters in assignment.meters(meter.id for meter in pipeline.meters).items():
+            self._index.update(dict.fromkeys(meters, order.index(subject_of(session))))
+        self._built: dict[str, ThingsBoardPartition] = {}
+
+    @property
+    def opening_keys(self) -> tuple[str, ...]:
+        """A key for each partition, so that all sessions open at the start, also those that have nothing to do yet."""
+        return tuple(map(_opening_key, self._sessions.values()))
 
     def list_parts(self) -> list[str]:
-        """The single partition; every process that may have it lists it, one builds it."""
-        return [PARTITION] if self._place.keeps else []
+        """The sessions of this process, and those that are parked."""
+        return [*self._mine, *self._parked]
 
     def part_fn(self, item_key: str) -> int:
-        """All keys go to the one partition."""
-        return 0
+        """The place of the meter's session among all partitions in the order of their names, which is how Bytewax counts them."""
+        return self._index.get(item_key, self._first)
 
-    def build_part(self, step_id: str, for_part: str, resume_state: Snapshot | None) -> ThingsBoardPartition:
+    def build_part(self, step_id: str, for_part: str, resume_state: Snapshot | None) -> ThingsBoardPartition | Parked:
         """Open outbox and session, or go on with those that are open.
 
-        Bytewax builds the partition twice when it resumes and an operator whose timer ran out meanwhile emits something before
+        Bytewax builds a partition twice when it resumes and an operator whose timer ran out meanwhile emits something before
         the partition's own snapshot is loaded: once for that item, once for the snapshot; then it closes the first one.
         """
         former = resume_state.get("outbox") if isinstance(resume_state, dict) else None
-        successor = None if self._built is None else self._built.hand_over()
+        if for_part not in self._sessions:
+            return Parked(former)
+        before = self._built.get(for_part)
+        successor = None if before is None else before.hand_over()
         if successor is not None:
             successor.compare_with(former)
-        self._built = successor or ThingsBoardPartition(self._pipeline, self._resolve, self._stop.requested, self._record, former)
-        return self._built
+        session = self._sessions[for_part]
+        record = self._records.of(session)
+        self._built[for_part] = successor or ThingsBoardPartition(
+            self._pipeline, self._resolve, self._stop.requested, record, former, session
+        )
+        return self._built[for_part]
 
 
 @operator
 def thingsboard_out(step_id: str, *ups: KeyedStream[Any], sink: ThingsBoardSink) -> None:
     """Deliver `ups` to ThingsBoard; the streams are keyed by meter."""
-    op.output("deliver", merge_after_opening("inputs", *ups), sink)
+    op.output(DELIVER_STEP, merge_after_opening("inputs", *ups, keys=sink.opening_keys), sink)
+
+
+def _opening_key(session: str) -> str:
+    """No meter and no subject of an alert has a space in its name."""
+    return f"opening {session}"
+
+
+def _cannot_be_parked(partitions: Sequence[str]) -> PipelineError:
+    """The recovery store is on one host, so the others do not know of these partitions, and would count without them."""
+    names = ", ".join(part.removeprefix(f"{SINGLE}-") for part in partitions)
+    return PipelineError(
+        f"a session that was taken out of the configuration is still in the recovery store: {names}",
+        "over several hosts keep it among thingsboard.sessions, with meters: [], or begin with an empty store: python -m commands "
+        "recovery --set-aside",
+    )
+
+
+def _came_astray(meter: str, session: str) -> OwnershipError:
+    """Bytewax counts partitions over all processes of a cluster, so processes that know different ones would mix meters up."""
+    return OwnershipError(
+        f"something of {meter} came to the session {session}, which it does not belong to: the processes of the cluster have "
+        "different sessions or meters in their pipeline.yaml, or different recovery stores",
+        "give all of them the same pipeline.yaml and start all of them anew; if that does not help, begin with an empty recovery store: "
+        "python -m commands recovery --set-aside",
+    )
 
 
 def _bounds(settings: OutboxSettings) -> Bounds:
@@ -314,14 +382,15 @@ def _make_directory(state_dir: Path) -> None:
 
 
 def _build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
-    sink = ThingsBoardSink(context.pipeline, context.resolve_thingsboard, context.stop, context.session, context.place)
+    in_store = context.remembered(f"{context.flow.flow_id}.{context.node_id}.{DELIVER_STEP}")
+    sink = ThingsBoardSink(context.pipeline, context.resolve_thingsboard, context.stop, context.sessions, context.place, in_store)
     thingsboard_out(context.node_id, *inputs, sink=sink)
     return {}
 
 
 NODE = NodeType(
     name="thingsboard-out",
-    summary="Delivers readings, health reports and alerts to ThingsBoard; durable, acknowledged, one session.",
+    summary="Delivers readings, health reports and alerts to ThingsBoard; durable, acknowledged, one session or several.",
     settings=NodeSettings,
     accepts=(Reading, HealthReport, Alert),
     emits={},

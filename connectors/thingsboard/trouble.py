@@ -11,9 +11,9 @@ import structlog
 
 from connectors.thingsboard.ending import CONNECTION_LOST, Ending
 from model.messages import Alert
+from model.settings.thingsboard import SINGLE
 
 ALERT_KIND = "session"
-ALERT_SUBJECT = "thingsboard"
 
 REPEATED = 3
 """So many failures before anything is delivered are an alert, whatever their causes."""
@@ -53,6 +53,7 @@ class Trouble:
     :arg clock: monotonic seconds.
     :arg who: this client, for the evidence: who else is in the fight can then be told apart.
     :arg standing: an alert that an earlier run raised and did not live to clear.
+    :arg subject: of its alerts, see `session_names.subject_of`.
     """
 
     def __init__(
@@ -63,12 +64,14 @@ class Trouble:
         clock: Callable[[], float],
         who: str = "",
         standing: Alert | None = None,
+        subject: str = SINGLE,
     ) -> None:
         self._tell = tell
         self._quiet = quiet
         self._now = now
         self._clock = clock
         self._who = who
+        self._subject = subject
         self._latest = clock() if standing is not None else 0.0
         self._cause: Ending | None = None
         self._lasting = standing is not None
@@ -145,7 +148,7 @@ class Trouble:
 
     def _raise(self, ending: Ending, evidence: str) -> None:
         text = f"{ending.explanation} ({evidence})"
-        self._alert = Alert(ALERT_KIND, ALERT_SUBJECT, ending.severity, True, self._now(), text, ending.remedy)
+        self._alert = Alert(ALERT_KIND, self._subject, ending.severity, True, self._now(), text, ending.remedy)
         self._alerted = ending.name
         self._tell(self._alert)
 

@@ -168,6 +168,9 @@ class Application:
             return TOO_MANY_DEVICES
         self.store.get_or_create(name, device_type)
         caller.devices.add(name)
+        gateways = self._statistics.gateways_of.setdefault(name, [])
+        if caller.account.name not in gateways:
+            gateways.append(caller.account.name)
         return None
 
     def _device(self, caller: Caller, message: Publish) -> Answer:

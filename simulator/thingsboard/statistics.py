@@ -29,7 +29,8 @@ class Statistics:
     `messages` counts every PUBLISH, `accepted` those that were stored as a whole, `records` timestamps and
     `data_points` values in what was stored, `refused` messages by cause, `refused_connects` by cause,
     `withheld` acknowledgements that were kept back on purpose, `peak_unacknowledged` the most messages one client had
-    under way at once, `takeovers` sessions ended by a newcomer; `sessions` the newest last.
+    under way at once, `takeovers` sessions ended by a newcomer; `sessions` the newest last; `gateways_of`
+    the gateways that have spoken for each device, in the order in which they first did.
     """
 
     connections: int = 0
@@ -46,3 +47,4 @@ class Statistics:
     refused: Counter[str] = field(default_factory=Counter)
     refused_connects: Counter[str] = field(default_factory=Counter)
     sessions: deque[SessionRecord] = field(default_factory=lambda: deque(maxlen=SESSIONS_KEPT))
+    gateways_of: dict[str, list[str]] = field(default_factory=dict)

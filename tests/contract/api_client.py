@@ -211,7 +211,7 @@ class Site:
                     "checked": NodeStatus("validate", {"main": 990, "rejected": 10}, self.now),
                     "archive": NodeStatus("archive-out"),
                 },
-                session=owned if number == 0 else None,
+                sessions=(owned,) if number == 0 else (),
             )
             file = status_file(self.state_dir, number)
             file.parent.mkdir(parents=True, exist_ok=True)

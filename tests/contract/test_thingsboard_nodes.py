@@ -244,7 +244,7 @@ from connectors.thingsboard.receipts import ReceiptsSource
 from model.stop import Stop
 
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-partition = ReceiptsSource(Path(sys.argv[1]), Stop()).build_part("receipts", "receipts", None)
+partition = ReceiptsSource({"receipts": Path(sys.argv[1])}, Stop()).build_part("receipts", "receipts", None)
 print("ready", flush=True)
 seen = 0
 while seen < int(sys.argv[2]):

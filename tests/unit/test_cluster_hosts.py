@@ -22,13 +22,13 @@ from connectors.thingsboard.outbox import Device, Outbox
 from connectors.thingsboard.outbox_state import look_into
 from connectors.thingsboard.ownership import Lock
 from connectors.thingsboard.payload import Kind, Record, encode_record
-from connectors.thingsboard.receipts import ReceiptsSource
+from connectors.thingsboard.receipts import outboxes_of
 from connectors.thingsboard.sink import ThingsBoardSink
 from flows.same_pipeline import Comparison, fingerprint
 from model.cluster import Place
 from model.errors import OwnershipError, PipelineError, StorageError
 from model.opening import Opening
-from model.session_record import SessionRecord
+from model.session_record import SessionRecords
 from model.settings.pipeline import PipelineSettings
 from model.status import ProcessStatus, encode_status, missing_processes, session_elsewhere, status_file
 from model.stop import Stop
@@ -72,10 +72,12 @@ def filled(path: Path, *records: Record) -> Path:
 
 def test_what_there_is_once_is_listed_by_process_0_only(tmp_path: Path) -> None:
     pipeline = pipeline_in(tmp_path)
-    for place, listed in ((NORTH, 1), (SOUTH, 0), (Place(), 1), (Place(1, 2, ("127.0.0.1:1", "127.0.0.1:2")), 1)):
-        assert len(ThingsBoardSink(pipeline, str, Stop(), place=place).list_parts()) == listed
+    one_host = Place(1, 2, ("127.0.0.1:1", "127.0.0.1:2"))
+    for place, listed in ((NORTH, 1), (SOUTH, 0), (Place(), 1), (one_host, 1)):
         assert len(ArchiveSink(tmp_path / "a", 9.0, place).list_parts()) == listed
-        assert len(ReceiptsSource(tmp_path / "o", Stop(), place).list_parts()) == listed
+    for place, listed in ((NORTH, 1), (SOUTH, 0), (Place(), 1), (one_host, 0)):  # sessions are dealt out on one host
+        assert len(ThingsBoardSink(pipeline, str, Stop(), place=place).list_parts()) == listed
+        assert len(outboxes_of(pipeline, place)) == listed
 
 
 def test_a_recall_reaches_the_file_of_every_host(tmp_path: Path) -> None:
@@ -160,7 +162,7 @@ def test_another_outbox_than_before_is_told(tmp_path: Path) -> None:
     for former, told in ((None, 0), ("same", 0), ("other", 1), ({"version": 1}, 0)):
         state = {"version": 1, "outbox": "0123456789abcdef"} if former == "other" else snapshot if former == "same" else former
         with capture_logs() as logs:
-            partition = ThingsBoardSink(pipeline, str, Stop(), SessionRecord()).build_part("out", "thingsboard", state)  # type: ignore[arg-type]
+            partition = ThingsBoardSink(pipeline, str, Stop(), SessionRecords()).build_part("out", "thingsboard", state)  # type: ignore[arg-type]
             snapshot = partition.snapshot()
             partition.close()
         assert sum("is not the one that the session used before" in entry["event"] for entry in logs) == told

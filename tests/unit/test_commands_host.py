@@ -67,8 +67,8 @@ def test_connections_of_both_families(proc: Path) -> None:
 
 
 def test_who_holds_a_secret(proc: Path) -> None:
-    assert holders_of("s3cret-token", proc).found == {4711: Place.ENVIRONMENT, 4712: Place.ARGUMENTS}
-    assert holders_of("s3", proc).found == {}  # so short a text is found by chance
+    assert holders_of("s3cret-token", proc=proc).found == {4711: Place.ENVIRONMENT, 4712: Place.ARGUMENTS}
+    assert holders_of("s3", proc=proc).found == {}  # so short a text is found by chance
     assert family_of(4712, proc) == {4712, 4711, 10}
     assert describe(4711, proc) == f"pid 4711 (rival (one), user {os.getuid()})"
     assert "SIGSTOP" in state_of(4711, proc)
@@ -79,7 +79,7 @@ def test_who_holds_a_secret(proc: Path) -> None:
 def test_what_may_not_be_read_is_counted(proc: Path) -> None:
     (proc / "4711" / "environ").chmod(0)
     (proc / "4711" / "fd").chmod(0)
-    assert holders_of("s3cret-token", proc).unseen == 1
+    assert holders_of("s3cret-token", proc=proc).unseen == 1
     assert owners_of([4242], proc).unseen == 1
 
 

@@ -15,7 +15,8 @@ import flows.status
 from flows.status import StatusWriter, Told
 from model.cluster import Place
 from model.progress import Progress
-from model.session_record import SessionRecord
+from model.session_record import SessionRecord, SessionRecords
+from model.settings.thingsboard import SINGLE
 from model.status import ENDS_FILE, KEPT_ENDS, NodeStatus, read_files, read_session_ends, status_directory, status_file
 
 ROOT = Path(__file__).parents[2]
@@ -23,26 +24,31 @@ NOW = datetime(2026, 11, 1, tzinfo=timezone.utc)
 
 
 @pytest.fixture
-def session() -> SessionRecord:
-    return SessionRecord()
+def sessions() -> SessionRecords:
+    return SessionRecords()
 
 
 @pytest.fixture
-def writer(tmp_path: Path, session: SessionRecord) -> Iterator[StatusWriter]:
-    writer = new_writer(tmp_path, session)
+def session(sessions: SessionRecords) -> SessionRecord:
+    return sessions.of(SINGLE)
+
+
+@pytest.fixture
+def writer(tmp_path: Path, sessions: SessionRecords) -> Iterator[StatusWriter]:
+    writer = new_writer(tmp_path, sessions)
     yield writer
     writer.close()
 
 
-def new_writer(state_dir: Path, session: SessionRecord, place: Place | None = None) -> StatusWriter:
-    told = Told(Path("pipeline.yaml"), place or Place(), lambda: {"mapped": NodeStatus("map", {"main": 3})}, session, Progress())
+def new_writer(state_dir: Path, sessions: SessionRecords, place: Place | None = None) -> StatusWriter:
+    told = Told(Path("pipeline.yaml"), place or Place(), lambda: {"mapped": NodeStatus("map", {"main": 3})}, sessions, Progress())
     return StatusWriter(state_dir, told)
 
 
 def test_a_process_is_told_from_its_start_to_its_end(tmp_path: Path, writer: StatusWriter) -> None:
     writer.write()
     (status,) = read_files(tmp_path).processes
-    assert (status.pid, status.ended, status.progressed, status.session) == (os.getpid(), None, None, None)
+    assert (status.pid, status.ended, status.progressed, status.sessions) == (os.getpid(), None, None, ())
     assert status.nodes["mapped"].emitted == {"main": 3}
     assert status.is_running()
     writer.close()
@@ -52,10 +58,10 @@ def test_a_process_is_told_from_its_start_to_its_end(tmp_path: Path, writer: Sta
     assert [path.name for path in status_directory(tmp_path).glob("*.partial")] == []
 
 
-def test_a_second_writer_waits_until_the_first_has_gone(tmp_path: Path, writer: StatusWriter, session: SessionRecord) -> None:
+def test_a_second_writer_waits_until_the_first_has_gone(tmp_path: Path, writer: StatusWriter, sessions: SessionRecords) -> None:
     writer.write()
     before = status_file(tmp_path, 0).read_bytes()
-    second = new_writer(tmp_path, session)
+    second = new_writer(tmp_path, sessions)
     second.write()
     assert status_file(tmp_path, 0).read_bytes() == before
     writer.close()
@@ -64,8 +70,8 @@ def test_a_second_writer_waits_until_the_first_has_gone(tmp_path: Path, writer: 
     second.close()
 
 
-def test_processes_of_a_cluster_have_a_file_each(tmp_path: Path, session: SessionRecord) -> None:
-    writers = [new_writer(tmp_path, session, Place(number, 2)) for number in range(2)]
+def test_processes_of_a_cluster_have_a_file_each(tmp_path: Path, sessions: SessionRecords) -> None:
+    writers = [new_writer(tmp_path, sessions, Place(number, 2)) for number in range(2)]
     for writer in writers:
         writer.write()
     assert [(status.process, status.processes) for status in read_files(tmp_path).processes] == [(0, 2), (1, 2)]
@@ -95,8 +101,8 @@ def test_a_disk_that_refuses_is_said_once_and_nothing_is_lost(
     assert [end.cause for end in read_session_ends(tmp_path)] == ["taken-over"]
 
 
-def test_a_defect_is_logged_and_raises_nothing(tmp_path: Path, session: SessionRecord) -> None:
-    told = Told(Path("pipeline.yaml"), Place(), lambda: {}["missing"], session, Progress())
+def test_a_defect_is_logged_and_raises_nothing(tmp_path: Path, sessions: SessionRecords) -> None:
+    told = Told(Path("pipeline.yaml"), Place(), lambda: {}["missing"], sessions, Progress())
     writer = StatusWriter(tmp_path, told)
     with structlog.testing.capture_logs() as events:
         writer.write()
@@ -128,10 +134,10 @@ def test_ends_are_kept_across_runs_and_after_a_torn_line(tmp_path: Path, session
     writer.close()
     with (status_directory(tmp_path) / ENDS_FILE).open("ab") as journal:
         journal.write(b'{"at": "2026')
-    later = SessionRecord()
+    later = SessionRecords()
     again = new_writer(tmp_path, later)
     again.write()
-    later.ended("refused", None, "server", None, NOW + timedelta(hours=1))
+    later.of(SINGLE).ended("refused", None, "server", None, NOW + timedelta(hours=1))
     again.write()
     again.close()
     assert [end.cause for end in read_session_ends(tmp_path)] == ["refused", "taken-over"]
@@ -194,9 +200,9 @@ from pathlib import Path
 from flows.status import StatusWriter, Told
 from model.cluster import Place
 from model.progress import Progress
-from model.session_record import SessionRecord
+from model.session_record import SessionRecords
 
-writer = StatusWriter(Path(sys.argv[1]), Told(Path(sys.argv[2]), Place(), lambda: {}, SessionRecord(), Progress()))
+writer = StatusWriter(Path(sys.argv[1]), Told(Path(sys.argv[2]), Place(), lambda: {}, SessionRecords(), Progress()))
 writer.write()
 if sys.argv[2] == "first":
     os.execv(sys.executable, [*sys.orig_argv[:-1], "second"])
@@ -209,3 +215,19 @@ def test_a_process_that_replaces_itself_goes_on_telling(tmp_path: Path) -> None:
     (status,) = read_files(tmp_path).processes
     assert (status.pipeline, status.ended) == ("second", None)
     assert json.loads(status_file(tmp_path, 0).read_text())["version"] == 1
+
+
+def test_ends_of_several_sessions_are_told_apart(tmp_path: Path, sessions: SessionRecords, writer: StatusWriter) -> None:
+    sessions.of("north").begin("mqtt://server:1883", "client-1", "5")
+    sessions.of("north").ended("taken-over", 142, "server", 3.0, NOW)
+    sessions.of("south").ended("refused", None, "server", None, NOW - timedelta(seconds=1))
+    writer.write()
+    sessions.of("south").ended("taken-over", 142, "server", 1.0, NOW + timedelta(seconds=1))
+    writer.write()
+    assert [(end.session, end.cause) for end in read_session_ends(tmp_path)] == [
+        ("south", "taken-over"),
+        ("north", "taken-over"),
+        ("south", "refused"),
+    ]
+    (status,) = read_files(tmp_path).processes
+    assert [session.name for session in status.sessions] == ["north"]  # nobody began the other one here

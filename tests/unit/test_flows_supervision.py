@@ -150,4 +150,13 @@ def test_a_socket_that_is_full_or_gone_holds_nothing_up(tmp_path: Path) -> None:
 
 def test_the_summary_is_one_line() -> None:
     assert summary(STATUS) == "1236 items; session up since 2026-11-01 12:00:00 UTC, 10 sent, 9 acknowledged; last end: taken-over"
-    assert summary(replace(STATUS, session=None, nodes={"x": NodeStatus("map")})) == "0 items; the session is not in this process"
+    assert summary(replace(STATUS, sessions=(), nodes={"x": NodeStatus("map")})) == "0 items; the session is not in this process"
+
+
+def test_the_summary_names_the_sessions_that_are_not_up() -> None:
+    (session,) = STATUS.sessions
+    north, south = replace(session, name="north"), replace(session, name="south", state="backing-off")
+    assert summary(replace(STATUS, sessions=(north, south))) == (
+        "1236 items; 1 of 2 sessions up, 20 sent, 18 acknowledged; south backing-off (taken-over)"
+    )
+    assert summary(replace(STATUS, sessions=(north,))).startswith("1236 items; session north up since")

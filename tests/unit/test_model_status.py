@@ -23,6 +23,7 @@ from model.status import (
     decode_status,
     encode_end,
     encode_status,
+    owned_sessions,
     read_files,
     read_session_ends,
     status_directory,
@@ -41,7 +42,7 @@ STATUS = ProcessStatus(
     pipeline="pipeline.yaml",
     progressed=NOW,
     nodes={"mapped": NodeStatus("map", {"main": 1234, "rejected": 2}, NOW), "out": NodeStatus("thingsboard-out")},
-    session=SessionStatus("mqtts://host:8883", "dlms-tb-1", "5", "up", NOW, 10, 9, (END,), {"taken-over": 3}),
+    sessions=(SessionStatus("mqtts://host:8883", "dlms-tb-1", "5", "up", NOW, 10, 9, (END,), {"taken-over": 3}),),
 )
 
 
@@ -57,7 +58,7 @@ def test_what_is_written_is_what_the_contract_says() -> None:
     assert document["version"] == 1
     assert (document["written"], document["ended"]) == ("2026-11-01T12:00:00.500000Z", None)
     assert document["nodes"]["mapped"] == {"type": "map", "emitted": {"main": 1234, "rejected": 2}, "last": "2026-11-01T12:00:00.500000Z"}
-    assert document["session"]["ends"] == [
+    assert document["sessions"][0]["ends"] == [
         {
             "at": "2026-11-01T12:00:00.500000Z",
             "cause": "taken-over",
@@ -66,8 +67,27 @@ def test_what_is_written_is_what_the_contract_says() -> None:
             "lasted": 12.3,
             "times": 1,
             "until": None,
+            "session": "thingsboard",
         }
     ]
+
+
+def test_a_file_of_a_program_that_knew_one_session_is_read() -> None:
+    """A flow that was started before an upgrade still writes such files."""
+    document = json.loads(encode_status(STATUS))
+    (document["session"],) = document.pop("sessions")
+    del document["session"]["name"]
+    assert decode_status(json.dumps(document).encode()) == STATUS
+    document["session"] = None
+    assert decode_status(json.dumps(document).encode()).sessions == ()
+
+
+def test_owners_are_found_by_session() -> None:
+    (session,) = STATUS.sessions
+    north = replace(session, name="north")
+    other = replace(STATUS, process=1, sessions=(session,))
+    found = owned_sessions([replace(STATUS, sessions=(session, north)), other])
+    assert {name: [owned.process.process for owned in owners] for name, owners in found.items()} == {"thingsboard": [0, 1], "north": [0]}
 
 
 def test_what_is_written_is_read_again_by_number_of_process(tmp_path: Path) -> None:

@@ -191,8 +191,11 @@ def test_over_several_hosts_each_meter_is_listed_once_and_serial_ports_with_proc
 
 @pytest.mark.parametrize("state", [{"version": 99, "receipts": 5}, {"version": 1, "receipts": "five", "outbox": None}, {"version": 1}, 7])
 def test_receipts_begin_at_the_end(tmp_path: Path, state: Any) -> None:
-    partition = ReceiptsSource(tmp_path / "outbox.sqlite", Stop()).build_part("receipts", "receipts", state)
-    assert partition.snapshot() == ReceiptsSource(tmp_path / "outbox.sqlite", Stop()).build_part("receipts", "receipts", None).snapshot()
+    partition = ReceiptsSource({"receipts": tmp_path / "outbox.sqlite"}, Stop()).build_part("receipts", "receipts", state)
+    assert (
+        partition.snapshot()
+        == ReceiptsSource({"receipts": tmp_path / "outbox.sqlite"}, Stop()).build_part("receipts", "receipts", None).snapshot()
+    )
     partition.close()
 
 

@@ -97,7 +97,7 @@ def test_a_payload_that_is_no_json_still_counts_as_refused(path: Path) -> None:
 def test_the_source_emits_by_meter_and_ends_some_looks_after_a_stop(path: Path) -> None:
     stop = Stop()
     with closing(Outbox(path)) as outbox:
-        source = ReceiptsSource(path, stop)
+        source = ReceiptsSource({"receipts": path}, stop)
         (part,) = source.list_parts()
         partition = source.build_part("receipts", part, None)
         try:
@@ -125,7 +125,7 @@ def test_the_source_emits_by_meter_and_ends_some_looks_after_a_stop(path: Path) 
 
 
 def test_wakes_lie_on_the_grid_and_are_near(path: Path) -> None:
-    partition = ReceiptsSource(path, Stop()).build_part("receipts", "receipts", None)
+    partition = ReceiptsSource({"receipts": path}, Stop()).build_part("receipts", "receipts", None)
     wake = partition.next_awake()
     ahead = (wake - datetime.now(timezone.utc)).total_seconds()
     assert ahead <= 1.0
