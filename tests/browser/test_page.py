@@ -140,6 +140,26 @@ def test_empty_places_say_why(visit: Visit, canned: Canned) -> None:
         expect(page.locator("main")).to_contain_text(words)
 
 
+def test_each_of_several_sessions_is_shown_and_none_is_well_without_an_owner(visit: Visit, canned: Canned) -> None:
+    first = canned.overview["session"]
+    second = {**first, "name": "south", "state": "up", "ends": [{**first["ends"][0], "at": at(30), "cause": "refused-credentials"}]}
+    waits = {"waiting": 7, "exact": True, "oldest": at(4), "dead": 0, "acknowledged": at(1), "session": "south"}
+    canned.overview.update(session=None, sessions=[{**first, "name": "north"}, second], sessions_without_owner=["west"], outboxes=[waits])
+    page = visit.go("#/flow")
+    expect(page.locator("[data-tile=session] .tile-value")).to_have_text("2 of 3")
+    expect(page.locator("[data-tile=session][data-state=unknown]")).to_have_count(1)
+    page = visit.go("#/session")
+    expect(page.locator("main .columns > .card:first-child > h2")).to_have_text(["Session north", "Session south", "Session west"])
+    expect(page.locator("main .columns").nth(1)).to_contain_text("7")
+    expect(page.locator("main .columns").nth(2)).to_contain_text("Nobody has the session")
+    expect(page.locator("table.ends tbody tr").first).to_contain_text("south")
+    second["state"] = "backing-off"
+    page = visit.go("#/flow")
+    expect(page.locator("[data-tile=session][data-state=red]")).to_have_count(1)
+    expect(page.locator("[data-tile=session] .tile-value")).to_have_text("1 of 3")
+    assert visit.problems == []
+
+
 def test_meters_are_searched_sorted_filtered_and_paged_by_the_server(visit: Visit, canned: Canned) -> None:
     canned.meters = [meter(number) for number in range(10_000)]
     page = visit.go("#/meters")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -42,6 +42,7 @@ from model.messages import (
     Severity,
     Value,
 )
+from model.settings.thingsboard import SINGLE
 from model.status import NodeStatus, ProcessStatus, SessionEnd, SessionStatus, encode_status, status_file
 from model.timestamps import to_ms
 
@@ -181,8 +182,19 @@ class Site:
         end = start + (intervals - 1) * QUARTER
         return Gap(meter, "load", start, end, intervals, state, start, self.now, "the meter does not answer", 2, 4, 94)
 
-    def run(self, *, ended: bool = False, session: str = "up", processes: int = 1, pid: int | None = None) -> None:
-        """Let the status files say that the flow runs, in this very process."""
+    def run(
+        self,
+        *,
+        ended: bool = False,
+        session: str = "up",
+        processes: int = 1,
+        pid: int | None = None,
+        several: Mapping[str, str] | None = None,
+    ) -> None:
+        """Let the status files say that the flow runs, in this very process.
+
+        :arg several: states of sessions by name, in place of the only one.
+        """
         for number in range(processes):
             end = SessionEnd(self.now - HOUR, "taken-over", 142, "another client with this token", 12.5)
             owned = SessionStatus(
@@ -210,8 +222,14 @@ class Site:
                     "mapped": NodeStatus("map", {"main": 1000, "rejected": 0}, self.now),
                     "checked": NodeStatus("validate", {"main": 990, "rejected": 10}, self.now),
                     "archive": NodeStatus("archive-out"),
+                    **({"thingsboard": NodeStatus("thingsboard-out")} if several is not None else {}),
                 },
-                sessions=(owned,) if number == 0 else (),
+                sessions=tuple(
+                    replace(owned, name=name, state=state)  # type: ignore[arg-type]
+                    for name, state in ({SINGLE: session} if several is None else several).items()
+                )
+                if number == 0
+                else (),
             )
             file = status_file(self.state_dir, number)
             file.parent.mkdir(parents=True, exist_ok=True)

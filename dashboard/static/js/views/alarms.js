@@ -79,6 +79,6 @@ function original(...texts) {
 
 function subjectOf(subject) {
   if (subject === "*") return el("span", { text: t("alarms.all-meters") });
-  if (subject === "thingsboard") return el("a", { href: "#/session" }, datum(subject));
+  if (subject === "thingsboard" || subject.startsWith("thingsboard-")) return el("a", { href: "#/session" }, datum(subject));
   return el("a", { href: hashOf("meters", subject) }, datum(subject));
 }

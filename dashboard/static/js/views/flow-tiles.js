@@ -4,6 +4,7 @@ import { el, setText } from "../dom.js";
 import { clock, duration, number, percent, rate, serverNow } from "../format.js";
 import { hasText, t, tOr } from "../i18n.js";
 import { effective, isBelievable, stateShape } from "../state.js";
+import { severalUp } from "./sessions.js";
 
 const STATES = ["green", "yellow", "red", "unknown"];
 
@@ -23,14 +24,17 @@ export class Tiles {
     this.element = el("section", { class: "window", "aria-label": t("window.label") }, this.window, el("ul", { class: "tiles" }, Object.values(this.tiles).map((each) => each.element)));
   }
 
-  update({ window, meters, rate: speed, session, outbox, gaps, alarms }) {
+  update(overview) {
+    const { window, meters, rate: speed, session, outbox, gaps, alarms } = overview;
     const { tiles } = this;
     setText(this.window, window ? t("window.from-to", { start: clock(window.start), end: clock(window.end) }) : t("window.none"));
     fill(tiles.meters, number(meters.total), meterCounts(meters), worst(meters));
     fill(tiles.cycles, number(window?.cycles ?? null), window ? t("tile.cycles.detail", { ok: number(window.ok), partial: number(window.partial), failed: number(window.failed) }) : "", window && cyclesState(window));
     fill(tiles.published, window?.cycles ? percent(window.cycles_published / window.cycles) : "–", window ? t("tile.published.detail", { published: number(window.published), rejected: number(window.rejected) }) : "", window?.cycles ? publishedState(window) : null);
     fill(tiles.rate, rate(isBelievable() ? (speed?.readings_per_second ?? null) : null), t("tile.rate.detail"), null);
-    fill(tiles.session, session ? (isBelievable() ? tOr(`session.state.${session.state}`, session.state) : t("state.unknown")) : "–", session?.since ? t("tile.session.detail", { since: clock(session.since) }) : t("session.none"), session ? (session.state === "up" ? "green" : session.state === "connecting" ? "yellow" : "red") : "unknown");
+    const several = severalUp(overview);
+    if (several) fill(tiles.session, isBelievable() ? t("tile.session.several", { up: number(several.up), all: number(several.all) }) : t("state.unknown"), t("tile.session.several.detail"), several.state);
+    else fill(tiles.session, session ? (isBelievable() ? tOr(`session.state.${session.state}`, session.state) : t("state.unknown")) : "–", session?.since ? t("tile.session.detail", { since: clock(session.since) }) : t("session.none"), session ? (session.state === "up" ? "green" : session.state === "connecting" ? "yellow" : "red") : "unknown");
     fill(tiles.outbox, number(outbox?.waiting ?? null), outboxDetail(outbox), outbox?.dead ? "yellow" : null);
     fill(tiles.gaps, number(gaps?.open ?? null), t("tile.gaps.detail", { lost: number(gaps?.lost ?? null) }), gaps?.open ? "yellow" : null);
     const standing = Object.values(alarms ?? {}).reduce((sum, count) => sum + count, 0);

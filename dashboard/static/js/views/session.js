@@ -1,6 +1,6 @@
-// The one session with ThingsBoard: who has it, since when, why the last ones ended, and what waits for it.
+// The sessions with ThingsBoard: who has each, since when, why the last ones ended, and what waits for it.
 
-import { datum, el } from "../dom.js";
+import { datum, el, reconcile, setText } from "../dom.js";
 import { emptyBox, loadingBox } from "../feed.js";
 import { duration, number, serverNow, timeElement } from "../format.js";
 import { t, tOr } from "../i18n.js";
@@ -8,7 +8,9 @@ import { sentence } from "../sentences.js";
 import { effective, stateShape } from "../state.js";
 import { term } from "../terms.js";
 import { facts } from "./facts.js";
+import { sessionsOf } from "./sessions.js";
 
+const MOST_ENDS = 100;
 const STATES = { up: "green", connecting: "yellow", "backing-off": "red", closed: "red" };
 
 export function open() {
@@ -18,25 +20,33 @@ export function open() {
 class SessionView {
   constructor() {
     this.title = t("view.session");
-    this.session = el("div", {}, loadingBox());
-    this.outbox = el("div", {}, loadingBox());
+    this.sessions = el("div", { class: "view" });
     this.causes = el("div", {});
     this.ends = el("div", {}, loadingBox());
     this.element = el(
       "div",
       { class: "view" },
       el("h1", { tabindex: "-1", text: this.title }),
-      el("div", { class: "columns" }, el("section", { class: "card" }, el("h2", { text: t("session.now") }), this.session), el("section", { class: "card" }, el("h2", { text: t("outbox.title") }), this.outbox)),
+      this.sessions,
       el("section", { class: "card" }, el("h2", { text: t("session.ends") }), this.causes, this.ends),
     );
   }
 
-  update({ session, outbox }) {
-    this.overview = { session, outbox };
-    this.part(this.session, [session, effective("green")], () => (session ? now(session) : emptyBox(t("session.empty"), t("session.empty.why"))));
-    this.part(this.outbox, outbox, () => (outbox ? waiting(outbox) : emptyBox(t("outbox.empty"), t("outbox.empty.why"))));
-    this.part(this.causes, session?.ends_by_cause ?? {}, () => causes(session?.ends_by_cause ?? {}));
-    this.part(this.ends, session?.ends ?? [], () => (session?.ends?.length ? endTable(session.ends) : emptyBox(t("session.ends.empty"), t("session.ends.empty.why"))));
+  update(overview) {
+    this.overview = overview;
+    const found = sessionsOf(overview);
+    const several = found.length > 1;
+    const ends = latest(found, several);
+    reconcile(this.sessions, found, ({ name }) => name, both, (element, one) => this.show(element, one, several));
+    const counts = sum(found.map(({ session }) => session?.ends_by_cause ?? {}));
+    this.part(this.causes, counts, () => causes(counts));
+    this.part(this.ends, [ends, several], () => (ends.length ? endTable(ends, several) : emptyBox(t("session.ends.empty"), t("session.ends.empty.why"))));
+  }
+
+  show({ parts }, { name, session, outbox }, several) {
+    setText(parts.title, several ? t("session.named", { name }) : t("session.now"));
+    this.part(parts.session, [session, effective("green")], () => (session ? now(session) : emptyBox(t("session.empty"), t("session.empty.why"))));
+    this.part(parts.outbox, outbox, () => (outbox ? waiting(outbox) : emptyBox(t("outbox.empty"), t("outbox.empty.why"))));
   }
 
   redraw() {
@@ -49,6 +59,25 @@ class SessionView {
     place.said = said;
     place.replaceChildren(...[draw()].flat());
   }
+}
+
+/** The two cards of one session. */
+function both() {
+  const parts = { title: el("h2"), session: el("div", {}, loadingBox()), outbox: el("div", {}, loadingBox()) };
+  const element = el("div", { class: "columns" }, el("section", { class: "card" }, parts.title, parts.session), el("section", { class: "card" }, el("h2", { text: t("outbox.title") }), parts.outbox));
+  return Object.assign(element, { parts });
+}
+
+/** The ends of all sessions, newest first. */
+function latest(found, several) {
+  const all = found.flatMap(({ name, session }) => (session?.ends ?? []).map((end) => ({ ...end, session: name })));
+  return several ? all.sort((a, b) => Date.parse(b.at) - Date.parse(a.at)).slice(0, MOST_ENDS) : all;
+}
+
+function sum(counts) {
+  const total = {};
+  for (const each of counts) for (const [cause, count] of Object.entries(each)) total[cause] = (total[cause] ?? 0) + count;
+  return total;
 }
 
 function now(session) {
@@ -93,10 +122,11 @@ function bar(part) {
   return el("span", { class: "bar-track", "aria-hidden": "true" }, filled);
 }
 
-function endTable(ends) {
-  const columns = ["at", "cause", "remedy", "code", "lasted"];
-  const cells = ({ at, cause, detail, code, lasted }) => [
+function endTable(ends, several) {
+  const columns = ["at", ...(several ? ["session"] : []), "cause", "remedy", "code", "lasted"];
+  const cells = ({ at, session, cause, detail, code, lasted }) => [
     timeElement(at),
+    ...(several ? [datum(session)] : []),
     [el("strong", {}, term("ending", cause)), detail ? sentence(detail, { class: "secondary" }) : null],
     tOr(`ending.${cause}.remedy`, "–"),
     datum(code === null || code === undefined ? "–" : `${code} (0x${code.toString(16).padStart(2, "0").toUpperCase()})`, { class: "code" }),
