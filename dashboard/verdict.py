@@ -97,9 +97,8 @@ def not_ready(facts: Facts) -> list[str]:
         owners = owned_sessions(running)
         for name in facts.sessions:
             states = [owned.session.state for owned in owners.get(name, [])]
-            session = "the session" if len(facts.sessions) == 1 else f"the session {name}"
             if "up" not in states:
-                reasons.append(f"{session} to ThingsBoard is {states[0]}" if states else f"no process owns {session} to ThingsBoard yet")
+                reasons.append(_one_not_ready(states) if len(facts.sessions) == 1 else _another_not_ready(name, states))
     if facts.meters and len(facts.unreachable) >= facts.meters:
         reasons.append("no meter can be read")
     elif facts.fleet is None:
@@ -107,6 +106,14 @@ def not_ready(facts: Facts) -> list[str]:
     elif facts.fleet.cycles and not facts.fleet.ok + facts.fleet.partial:
         reasons.append("no cycle of the newest window gave a value")
     return reasons
+
+
+def _one_not_ready(states: Sequence[str]) -> str:
+    return f"the session to ThingsBoard is {states[0]}" if states else "no process owns the session to ThingsBoard yet"
+
+
+def _another_not_ready(name: str, states: Sequence[str]) -> str:
+    return f"the session {name} to ThingsBoard is {states[0]}" if states else f"no process owns the session {name} to ThingsBoard yet"
 
 
 def _configuration(facts: Facts) -> Iterable[Finding]:
@@ -150,19 +157,20 @@ def _session(facts: Facts) -> Iterable[Finding]:
         return
     owners = owned_sessions(facts.running)
     for name in facts.sessions:
-        subject, session = facts.named("session", name), "the session" if len(facts.sessions) == 1 else f"the session {name}"
+        subject, alone = facts.named("session", name), len(facts.sessions) == 1
         mine = owners.get(name, [])
         if len(mine) > 1:
             names = ", ".join(f"process {owned.process.process} (pid {owned.process.pid} on {owned.process.host})" for owned in mine)
             remedy = "stop all of them and start one pipeline; ThingsBoard allows one session per device"
-            yield Finding(Degree.CRITICAL, subject, f"{len(mine)} processes own {session} at once: {names}", remedy)
+            yield Finding(Degree.CRITICAL, subject, f"{len(mine)} processes own the session at once: {names}", remedy)
         if mine:
             yield from _state(facts, subject, mine[0].session)
         elif facts.delivers and min(facts.now - process.started for process in facts.running) > SETTLING:
+            what = "no process owns the session to ThingsBoard" if alone else f"no process owns the session {name} to ThingsBoard"
             remedy = "look for `thingsboard` in the flow's log"
-            if len(facts.sessions) > 1:
-                remedy += "; restart the flow if pipeline.yaml was changed since it began"
-            yield Finding(Degree.CRITICAL, subject, f"no process owns {session} to ThingsBoard", remedy)
+            if not alone:
+                remedy = f"restart the flow if pipeline.yaml was changed since; {remedy}"
+            yield Finding(Degree.CRITICAL, subject, what, remedy)
 
 
 def _state(facts: Facts, subject: str, session: SessionStatus) -> Iterable[Finding]:

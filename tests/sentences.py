@@ -40,6 +40,7 @@ SPEAKING = (
 _START = "stops the start; nothing runs that could show it"
 _DEFECT = "a defect of the caller"
 _LOG = "in the log only"
+_COMMAND = "an answer of a command"
 _MARK = "the mark of a file"
 
 NOT_SHOWN = {
@@ -67,6 +68,13 @@ NOT_SHOWN = {
     "connectors/dlms/security/protection.py:suite {} has keys of {} bytes": _DEFECT,
     "connectors/dlms/states.py": "names of transitions, for the debug log",
     "connectors/thingsboard/ownership.py": _START,
+    "connectors/thingsboard/left_behind.py:{} does not tell by its name which session it is of": _COMMAND,
+    "connectors/thingsboard/left_behind.py:let the copy keep its name, one of {}": _COMMAND,
+    "connectors/thingsboard/sink.py:something of {} came to the session {}, which it does not belong to: the processes of the cluster have"
+    " different sessions or meters in their pipeline.yaml, or different recovery stores": _LOG,
+    "connectors/thingsboard/sink.py:give all of them the same pipeline.yaml and start all of them anew; if that does not help, begin with"
+    " an empty recovery store: python -m commands recovery --set-aside": _LOG,
+    "model/settings/thingsboard.py:several sessions have no token in common": _DEFECT,
     "connectors/thingsboard/sink.py:set state_dir to a directory this user can write to": _START,
     "connectors/thingsboard/sink.py:state_dir {} cannot be made: {}": _START,
     "connectors/thingsboard/trouble.py:thingsboard connected": _LOG,

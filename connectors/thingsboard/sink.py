@@ -260,7 +260,7 @@ class Parked(StatefulSinkPartition[Item, Snapshot]):
         """
         for item in items:
             if not isinstance(item, Opening):
-                raise _came_astray(item.meter, "of an earlier configuration")
+                raise _came_astray(item.meter, "earlier")
 
     def snapshot(self) -> Snapshot:
         """As that of the partition it stands for."""

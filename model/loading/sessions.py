@@ -99,10 +99,12 @@ def _contested_meters(document: Document, entries: Sequence[_Entry], meters: Seq
             if not both:
                 continue
             other, at = owners[both[0]]
-            also = f"a pattern of {other.name} (line {document.place(other.pattern(at)).line})"
-            what = f"thingsboard: session {entry.name}: {named('meter', both)} {_fits(both)} {pattern!r} and also {also}"
+            line = document.place(other.pattern(at)).line
+            fit_both = f"{pattern!r} and a pattern of {other.name} (line {line}) both fit {named('meter', both)}"
             yield document.problem(
-                entry.pattern(index), what, "a meter is delivered by one session: let its id fit the patterns of one only"
+                entry.pattern(index),
+                f"thingsboard: session {entry.name}: {fit_both}",
+                "a meter is delivered by one session: let its id fit the patterns of one only",
             )
 
 
@@ -120,7 +122,7 @@ def _meters_of_nobody(document: Document, entries: Sequence[_Entry], meters: Seq
         return
     alone = [meter for meter in meters if not any(fnmatchcase(meter, pattern) for entry in entries for pattern in entry.patterns or ())]
     if alone:
-        what = f"thingsboard: {named('meter', alone)} {_belongs(alone)} to no session"
+        what = f"thingsboard: no session is for {named('meter', alone)}"
         yield document.problem(
             _SESSIONS, what, "add a pattern that fits, or leave out meters: in one of the sessions, which then takes the rest"
         )
@@ -140,11 +142,3 @@ def _not_one_meter_each(document: Document, entries: Sequence[_Entry], meters: S
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _fits(names: Sequence[str]) -> str:
-    return "fits" if len(names) == 1 else "fit"
-
-
-def _belongs(names: Sequence[str]) -> str:
-    return "belongs" if len(names) == 1 else "belong"
