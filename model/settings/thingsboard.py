@@ -151,7 +151,10 @@ class ThingsBoardSettings(Settings):
     gateway_device: str = Field(
         default="gateway", description="Name of the gateway's own device in the built-in stand-in; elsewhere the token says it."
     )
-    outbox: OutboxSettings = Field(default=OutboxSettings(), description="How readings wait on disk until they are acknowledged.")
+    outbox: OutboxSettings = Field(
+        default=OutboxSettings(),
+        description="How readings wait on disk until they are acknowledged; of several sessions each has an outbox with these bounds.",
+    )
 
     @property
     def session_names(self) -> tuple[str, ...]:
