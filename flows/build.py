@@ -12,6 +12,7 @@ from flows.bookmark import archive_bookmark
 from flows.counting import Tally
 from flows.same_pipeline import require_same_pipeline
 from model.cluster import Place
+from model.epochs import EpochLength
 from model.errors import ConfigurationError, PipelineError, Problem
 from model.loading.load import Loaded, LoadedNode
 from model.loading.wires import Wire
@@ -47,7 +48,7 @@ def build(
     """
     flow = Dataflow(FLOW_ID)
     require_same_pipeline(flow, loaded.settings, place)
-    records = sessions or SessionRecords()
+    records, epochs = sessions or SessionRecords(), EpochLength()
     bookmark = archive_bookmark(loaded.settings.state_dir)
     streams: dict[Wire, KeyedStream[Any]] = {}
     problems = []
@@ -55,7 +56,18 @@ def build(
         if not all(wire in streams for wire in node.inputs):
             continue  # behind a node that could not be built
         context = BuildContext(
-            flow, node.id, node.settings, loaded.settings, stop, resolve_meter, resolve_thingsboard, place, bookmark, remembered, records
+            flow=flow,
+            node_id=node.id,
+            settings=node.settings,
+            pipeline=loaded.settings,
+            stop=stop,
+            resolve_meter=resolve_meter,
+            resolve_thingsboard=resolve_thingsboard,
+            place=place,
+            bookmark=bookmark,
+            remembered=remembered,
+            sessions=records,
+            epochs=epochs,
         )
         try:
             ports = node.type.build(context, [streams[wire] for wire in node.inputs])

@@ -16,6 +16,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.operators import KeyedStream
 
 from model.cluster import Place
+from model.epochs import EpochLength
 from model.messages import Message
 from model.session_record import SessionRecords
 from model.settings.node import NodeSettings
@@ -63,6 +64,7 @@ class BuildContext:
     :arg place: this process among those that run the dataflow.
     :arg bookmark: where to go on with a load profile of which no recovery store knows anything.
     :arg remembered: asks the recovery store which partitions of a step it holds; a source must go on listing all of them.
+    :arg epochs: how long epochs are, as the inputs of this process have seen.
     :arg sessions: where the node that owns the MQTT sessions tells what becomes of them.
     """
 
@@ -77,6 +79,7 @@ class BuildContext:
     bookmark: Bookmark = field(default=no_bookmark)
     remembered: Remembered = field(default=no_memory)
     sessions: SessionRecords = field(default_factory=SessionRecords)
+    epochs: EpochLength = field(default_factory=EpochLength)
 
 
 Ports = Mapping[str, KeyedStream[Any]]

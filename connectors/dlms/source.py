@@ -44,6 +44,7 @@ from connectors.dlms.profile.recalls import RECALLS, Recalls
 from connectors.dlms.schedule import Schedule, ScheduledPoll
 from connectors.dlms.session import Session
 from model.cluster import Place
+from model.epochs import EpochLength, EpochsOfWorkers
 from model.messages import Cycle, Gap
 from model.node import MAIN, Bookmark, BuildContext, NodeType, Ports, no_bookmark
 from model.restored import restored
@@ -54,7 +55,7 @@ from model.settings.pipeline import PipelineSettings
 from model.settings.profile import ProfileSettings
 from model.settings.template import ReadSettings
 from model.stop import Stop
-from model.wake import next_wake
+from model.wake import Wakes
 
 VERSION = 2
 """Of the snapshot; version 1 had no profiles."""
@@ -94,7 +95,10 @@ class DlmsInSettings(NodeSettings):
 class MeterPartition(StatefulSourcePartition[tuple[str, Item], Snapshot]):
     """One meter: takes the cycles that its poll on the background loop has finished."""
 
-    def __init__(self, meter: str, poll: ScheduledPoll, stop: Stop, counter: Callable[[], dict[str, Any] | None] = lambda: None) -> None:
+    def __init__(
+        self, meter: str, poll: ScheduledPoll, stop: Stop, wakes: Wakes, counter: Callable[[], dict[str, Any] | None] = lambda: None
+    ) -> None:
+        self._wakes = wakes
         self._meter = meter
         self._counter = counter
         self._poll = poll
@@ -106,6 +110,7 @@ class MeterPartition(StatefulSourcePartition[tuple[str, Item], Snapshot]):
 
         :raises StopIteration: when a stop was requested and the association is released, or `STOP_TIMEOUT` is over.
         """
+        self._wakes.woke()
         may_end = self._work.may_end()
         items = [(self._meter, item) for item in self._poll.take()]
         if may_end and not items:
@@ -114,10 +119,11 @@ class MeterPartition(StatefulSourcePartition[tuple[str, Item], Snapshot]):
 
     def next_awake(self) -> datetime:
         """When a cycle may be ready, or soon while one is read; on the common grid and never far ahead."""
-        return next_wake(0.0 if self._stop.requested() else self._poll.idle_for())
+        return self._wakes.next(0.0 if self._stop.requested() else self._poll.idle_for())
 
     def snapshot(self) -> Snapshot:
         """What is read of the load profiles, and how far the counter was used; an instantaneous value has no position to return to."""
+        self._wakes.epoch_ended()
         counter = self._counter()
         return {"version": VERSION, "profiles": self._poll.position, **({} if counter is None else {COUNTER: counter})}
 
@@ -156,6 +162,7 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Item], Snapshot]):
     :arg bookmark: where to go on with a load profile of which the recovery store knows nothing.
     :arg recalls: load profile intervals that were given up before they were delivered; None where nobody tells.
     :arg in_store: the meters of which the recovery store holds a partition.
+    :arg epochs: see `BuildContext`.
     """
 
     def __init__(
@@ -169,7 +176,9 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Item], Snapshot]):
         bookmark: Bookmark = no_bookmark,
         recalls: Recalls | None = None,
         in_store: frozenset[str] = frozenset(),
+        epochs: EpochLength | None = None,
     ) -> None:
+        self._epochs = EpochsOfWorkers(epochs)
         self._pipeline = pipeline
         self._in_store = in_store
         self._known = known
@@ -207,7 +216,13 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Item], Snapshot]):
         known = _ledgers(resume_state)
         poll = MeterPoll(meter, plan, interval, session, access, self._backfill(meter, interval, access, known))
         schedule = Schedule(time.monotonic() + spacing * self._rank[for_part], interval)
-        return MeterPartition(for_part, ScheduledPoll(for_part, poll, schedule, _backlog), self._stop, lambda: session.counter_state)
+        return MeterPartition(
+            for_part,
+            ScheduledPoll(for_part, poll, schedule, _backlog),
+            self._stop,
+            Wakes(self._epochs.here(), for_part),
+            lambda: session.counter_state,
+        )
 
     def _backfill(self, meter: MeterSettings, interval: float, access: Access, known: dict[str, Any]) -> Backfill:
         """The meter's load profiles; a step should leave time for the polls, and for the other meters of a shared line."""
@@ -293,7 +308,16 @@ def _build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
     recalls = Recalls(context.pipeline.state_dir / RECALLS)
     in_store = context.remembered(f"{context.flow.flow_id}.{context.node_id}.{POLL_STEP}")
     source = DlmsSource(
-        context.pipeline, meters, known, context.resolve_meter, context.stop, context.place, context.bookmark, recalls, in_store
+        context.pipeline,
+        meters,
+        known,
+        context.resolve_meter,
+        context.stop,
+        context.place,
+        context.bookmark,
+        recalls,
+        in_store,
+        context.epochs,
     )
     items = dlms_in(context.node_id, context.flow, source)
     return {MAIN: items.cycles, "gaps": items.gaps}

@@ -22,6 +22,7 @@ from connectors.thingsboard.bulletin import bulletin_of
 from connectors.thingsboard.journal import CURSOR_VERSION, Cursor, Journal, checked_cursor
 from connectors.thingsboard.session_names import outbox_files
 from model.cluster import Place
+from model.epochs import EpochLength, EpochsOfWorkers
 from model.messages import Alert, Dropped, Receipt, Rejection
 from model.node import MAIN, BuildContext, NodeType, Ports
 from model.restored import restored
@@ -29,7 +30,7 @@ from model.settings.node import NodeSettings
 from model.settings.pipeline import PipelineSettings
 from model.settings.thingsboard import SINGLE
 from model.stop import Stop
-from model.wake import next_wake
+from model.wake import Wakes
 
 PARTITION = "receipts"
 JOURNAL_STEP = "journal"
@@ -46,7 +47,8 @@ News = Union[Receipt, Rejection, Dropped, Alert]
 class ReceiptsPartition(StatefulSourcePartition[tuple[str, News], Cursor]):
     """The reader's place in the outbox."""
 
-    def __init__(self, path: Path, cursor: Cursor | None, stop: Stop) -> None:
+    def __init__(self, path: Path, cursor: Cursor | None, stop: Stop, wakes: Wakes) -> None:
+        self._wakes = wakes
         self._journal = Journal(path, cursor)
         self._bulletin = bulletin_of(path)
         self._stop = stop
@@ -58,6 +60,7 @@ class ReceiptsPartition(StatefulSourcePartition[tuple[str, News], Cursor]):
 
         :raises StopIteration: some looks after a stop was requested.
         """
+        self._wakes.woke()
         if self._stop.requested():
             if self._looks_left == 0:
                 raise StopIteration
@@ -69,10 +72,11 @@ class ReceiptsPartition(StatefulSourcePartition[tuple[str, News], Cursor]):
 
     def next_awake(self) -> datetime:
         """Soon, on the common grid."""
-        return next_wake(BUSY_WAKE if self._busy or self._stop.requested() else IDLE_WAKE)
+        return self._wakes.next(BUSY_WAKE if self._busy or self._stop.requested() else IDLE_WAKE)
 
     def snapshot(self) -> Cursor:
         """The last row ids seen."""
+        self._wakes.epoch_ended()
         return dict(self._journal.cursor)
 
     def close(self) -> None:
@@ -104,9 +108,13 @@ class ReceiptsSource(FixedPartitionedSource[tuple[str, News], Cursor]):
     :arg outboxes: the files of this process by partition; each may not exist yet.
     :arg stop: ends the input.
     :arg gone: partitions of sessions that are configured no more, of which the recovery store holds a state; they end at once.
+    :arg epochs: see `BuildContext`.
     """
 
-    def __init__(self, outboxes: Mapping[str, Path], stop: Stop, gone: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, outboxes: Mapping[str, Path], stop: Stop, gone: frozenset[str] = frozenset(), epochs: EpochLength | None = None
+    ) -> None:
+        self._epochs = EpochsOfWorkers(epochs)
         self._outboxes = outboxes
         self._stop = stop
         self._gone = gone
@@ -121,7 +129,7 @@ class ReceiptsSource(FixedPartitionedSource[tuple[str, News], Cursor]):
         if for_part not in self._outboxes:
             return Parked(resume_state)
         cursor = restored(resume_state, frozenset({CURSOR_VERSION}), checked_cursor, "receipts-in")
-        return ReceiptsPartition(self._outboxes[for_part], cursor, self._stop)
+        return ReceiptsPartition(self._outboxes[for_part], cursor, self._stop, Wakes(self._epochs.here(), for_part))
 
 
 def partition_of(session: str) -> str:
@@ -161,7 +169,7 @@ def receipts_in(step_id: str, flow: Dataflow, source: ReceiptsSource) -> Receipt
 def _build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
     known = {partition_of(session) for session in context.pipeline.thingsboard.session_names}
     gone = context.remembered(f"{context.flow.flow_id}.{context.node_id}.{JOURNAL_STEP}") - known
-    source = ReceiptsSource(outboxes_of(context.pipeline, context.place), context.stop, gone)
+    source = ReceiptsSource(outboxes_of(context.pipeline, context.place), context.stop, gone, context.epochs)
     out = receipts_in(context.node_id, context.flow, source)
     return {MAIN: out.receipts, "rejected": out.rejected, "dropped": out.dropped, "alerts": out.alerts}
 

@@ -32,6 +32,7 @@ from connectors.dlms.push.receiver import Receiver
 from connectors.dlms.push.troubles import Troubles
 from connectors.dlms.push.values import Interpreter
 from model.cluster import Place
+from model.epochs import EpochLength, EpochsOfWorkers
 from model.messages import Alert, Cycle
 from model.node import MAIN, BuildContext, NodeType, Ports
 from model.restored import restored
@@ -39,7 +40,7 @@ from model.settings.meter import MeterSettings
 from model.settings.node import NodeSettings
 from model.settings.pipeline import PipelineSettings
 from model.stop import Stop
-from model.wake import next_wake
+from model.wake import Wakes
 
 PARTITION = "listener"
 
@@ -76,7 +77,8 @@ class DlmsPushInSettings(NodeSettings):
 class ListenerPartition(StatefulSourcePartition[tuple[str, News], Snapshot]):
     """One listener: takes what it has received."""
 
-    def __init__(self, listener: Listener, troubles: Troubles, counters: Counters, stop: Stop) -> None:
+    def __init__(self, listener: Listener, troubles: Troubles, counters: Counters, stop: Stop, wakes: Wakes) -> None:
+        self._wakes = wakes
         self._listener = listener
         self._troubles = troubles
         self._counters = counters
@@ -87,6 +89,7 @@ class ListenerPartition(StatefulSourcePartition[tuple[str, News], Snapshot]):
 
         :raises StopIteration: when a stop was requested and the port is closed, or `STOP_TIMEOUT` is over.
         """
+        self._wakes.woke()
         may_end = self._work.may_end()
         news: list[News] = [*self._listener.take(), *self._troubles.take()]
         self._counters.keep()
@@ -96,10 +99,11 @@ class ListenerPartition(StatefulSourcePartition[tuple[str, News], Snapshot]):
 
     def next_awake(self) -> datetime:
         """Soon, on the common grid."""
-        return next_wake(WAKE)
+        return self._wakes.next(WAKE)
 
     def snapshot(self) -> Snapshot:
         """Counters, and the alerts that are raised."""
+        self._wakes.epoch_ended()
         return {"version": VERSION, "counters": self._counters.state(), "raised": self._troubles.raised()}
 
     def close(self) -> None:
@@ -117,6 +121,7 @@ class DlmsPushSource(FixedPartitionedSource[tuple[str, News], Snapshot]):
     :arg security: by meter id, of those that have keys.
     :arg stop: ends the input.
     :arg place: this process; over several hosts the meters call in at one of them, always the same.
+    :arg epochs: see `BuildContext`.
     """
 
     def __init__(
@@ -128,7 +133,9 @@ class DlmsPushSource(FixedPartitionedSource[tuple[str, News], Snapshot]):
         security: dict[str, Security],
         stop: Stop,
         place: Place = _ALONE,
+        epochs: EpochLength | None = None,
     ) -> None:
+        self._epochs = EpochsOfWorkers(epochs)
         self._place = place
         self._node = node
         self._settings = settings
@@ -150,7 +157,7 @@ class DlmsPushSource(FixedPartitionedSource[tuple[str, News], Snapshot]):
         receiver = Receiver(self._meters, self._interpreters(), self._security, troubles, counters)
         settings = self._settings
         listener = Listener(parse_listen(settings.listen), settings.framing, receiver, troubles, settings.max_connections)
-        return ListenerPartition(listener, troubles, counters, self._stop)
+        return ListenerPartition(listener, troubles, counters, self._stop, Wakes(self._epochs.here(), for_part))
 
     def _interpreters(self) -> dict[str, Interpreter]:
         """By meter; meters of one template without overrides share theirs."""
@@ -192,7 +199,9 @@ def _build(context: BuildContext, inputs: Sequence[KeyedStream[Any]]) -> Ports:
     patterns = context.settings.meters
     meters = [meter for meter in context.pipeline.meters if any(fnmatchcase(meter.id, pattern) for pattern in patterns)]
     security = {meter.id: found for meter in meters if (found := security_of(meter)) is not None}
-    source = DlmsPushSource(context.node_id, context.settings, context.pipeline, meters, security, context.stop, context.place)
+    source = DlmsPushSource(
+        context.node_id, context.settings, context.pipeline, meters, security, context.stop, context.place, context.epochs
+    )
     out = dlms_push_in(context.node_id, context.flow, source)
     return {MAIN: out.cycles, "alerts": out.alerts}
 
