@@ -72,7 +72,7 @@ class HeldLink:
         self._link = link
         self._patience = patience
 
-    crowded = False
+    crowded = shared = False
 
     async def begin(self, patience: float, failing: bool, urgent: bool = True) -> None:
         """At once."""

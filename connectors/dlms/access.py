@@ -22,6 +22,11 @@ class Access(Protocol):
         """Whether others wait for what this meter holds open between its cycles."""
         ...
 
+    @property
+    def shared(self) -> bool:
+        """Whether others take turns with this meter on the same link."""
+        ...
+
     async def begin(self, patience: float, failing: bool, urgent: bool = True) -> None:
         """Wait for the meter's turn; `end` must follow.
 
@@ -84,6 +89,11 @@ class OwnConnection:
     def crowded(self) -> bool:
         """Whether other meters wait for one of the fleet's connections."""
         return self._gate is not None and self._gate.crowded
+
+    @property
+    def shared(self) -> bool:
+        """Nobody does."""
+        return False
 
     async def begin(self, patience: float, failing: bool, urgent: bool = True) -> None:
         """Wait until the fleet has a connection to spare, where the meter has none open.

@@ -4,13 +4,16 @@ A concentrator's network, a firewall's table and a mobile operator's radio cells
 at once; a large open head-end keeps to 1000 open and 30 new ones per second, which are the defaults of `limits`.
 
 Cycles go before load profiles: after a start, and whenever a capture period ends, all profiles of a fleet want a connection at the same
-moment, and no cycle may be late for that.
+moment, and no cycle may be late for that. Where cycles alone want more than there is, profiles still get their share.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+
+IN_A_ROW = 4
+"""Urgent ones that go before one that is not."""
 
 
 class Gate:
@@ -27,6 +30,7 @@ class Gate:
         self._next = 0.0
         self._urgent: deque[asyncio.Future[None]] = deque()
         self._patient: deque[asyncio.Future[None]] = deque()
+        self._urgent_in_a_row = 0
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -64,9 +68,10 @@ class Gate:
         for queue in (self._urgent, self._patient):
             while queue and queue[0].done():
                 queue.popleft()
-            if queue:
-                return queue[0]
-        return None
+        patients_turn = not self._urgent or self._urgent_in_a_row >= IN_A_ROW
+        if self._patient and patients_turn:
+            return self._patient[0]
+        return self._urgent[0] if self._urgent else None
 
     def _let_in(self) -> None:
         """As many as may begin now; a timer calls again when the next one may."""
@@ -80,6 +85,7 @@ class Gate:
             # From the grid of those before, where it was just missed: timers are late, and the rate is to be kept.
             self._next = self._spacing + (self._next if now - self._next < self._spacing else now)
             self._open += 1
+            self._urgent_in_a_row = self._urgent_in_a_row + 1 if self._urgent and waiting is self._urgent[0] else 0
             waiting.set_result(None)
 
     def _due(self) -> None:

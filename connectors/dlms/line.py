@@ -245,6 +245,11 @@ class LineMember:
         return self._line.has_twin(self)
 
     @property
+    def shared(self) -> bool:
+        """As long as there are others."""
+        return self._line.count > 1
+
+    @property
     def station(self) -> tuple[int, int, int]:
         """Who speaks to whom on the line: client, logical and physical address."""
         return self._meter.client_sap, self._meter.server_logical, self._meter.server_physical

@@ -135,13 +135,15 @@ class MeterPoll:
         """The ledgers of the load profiles, by name."""
         return self._profiles.state()
 
-    async def begin_backfill(self, within: float, urgent: bool) -> bool:
+    async def begin_backfill(self, within: float, starved: bool) -> bool:
         """Wait for a turn of the load profiles, `within` seconds; whether it came, then `backfill` must follow.
 
-        :arg urgent: as urgent as a cycle, because they have waited for too long.
+        :arg starved: they have waited for too long. On a line that costs the next cycle its turn; for a connection of its own the meter
+            need not wait, the one of the next cycle does for both.
         """
+        patience = self._timeout() if starved and self._access.shared else min(within, self._timeout())
         try:
-            await self._access.begin(min(within, self._timeout()), failing=self._fault is not None, urgent=urgent)
+            await self._access.begin(patience, failing=self._fault is not None, urgent=False)
         except MeterError:
             return False
         return True

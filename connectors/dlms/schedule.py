@@ -7,7 +7,6 @@ a long epoch); the meters are read meanwhile, and what was read waits to be take
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import deque
 from datetime import datetime, timedelta
@@ -163,8 +162,8 @@ class ScheduledPoll:
         if wait > 0:
             await self._pause(min(spare, wait))
             return True
-        if not await self._poll.begin_backfill(math.inf if starved else spare, starved):
-            return True
+        if not await self._poll.begin_backfill(max(0.0, spare), starved):
+            return spare > 0
         self._reading = True
         with self._backlog.expected():
             progress = await self._poll.backfill()

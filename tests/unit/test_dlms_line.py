@@ -368,6 +368,27 @@ def test_at_the_gate_cycles_go_before_load_profiles() -> None:
     asyncio.run(run())
 
 
+def test_at_the_gate_load_profiles_get_their_share_where_cycles_want_everything() -> None:
+    async def run() -> list[bool]:
+        gate = Gate(1, 100_000.0)
+        await gate.enter()
+        order: list[bool] = []
+
+        async def visitor(urgent: bool) -> None:
+            await gate.enter(urgent)
+            order.append(urgent)
+            gate.leave()
+
+        visitors = [asyncio.ensure_future(visitor(urgent)) for urgent in [False] * 3 + [True] * 20]
+        await asyncio.sleep(0)
+        gate.leave()
+        await asyncio.gather(*visitors)
+        return order
+
+    order = asyncio.run(run())
+    assert [place for place, urgent in enumerate(order) if not urgent] == [3, 8, 13]  # the first one that entered counts
+
+
 def test_a_cycle_that_comes_later_overtakes_profiles_that_wait_for_the_pace() -> None:
     async def run() -> None:
         gate = Gate(100, 50.0)
