@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from commands.configuration import duration_text, load_or_refuse, progress, refuse_argument, running_pipeline
+from commands.diagnosis.causes import asked_otherwise
 from commands.discovery.entry import SECRETS, load_entry, parse_settings
 from commands.discovery.guard import (
     EXIT_NOTHING,
@@ -33,7 +34,7 @@ from connectors.dlms.session import Session
 from flows.embedded import Embedded
 from flows.logs import SecretMask
 from flows.process import pipeline_file
-from model.errors import ConfigurationError, PipelineError
+from model.errors import ConfigurationError, MeterError, PipelineError
 from model.loading.load import Loaded
 from model.obis import format_logical_name
 from model.settings.link_address import parse_link
@@ -182,7 +183,11 @@ async def _walk(loaded: Loaded, meter: MeterSettings, resolve: Callable[[str, st
             def advanced(what: str, done: int, of: int) -> None:
                 bar.update(task, completed=done, total=of, description=f"object {what}")
 
-            await session.associate()
+            try:
+                await session.associate()
+            except MeterError as error:
+                bar.update(task, description="asking otherwise")
+                raise await asked_otherwise(error, session, meter, resolve) from None
             bar.update(task, description="object list")
             await walk(session, meter.referencing == "short", found, advanced)
     finally:
@@ -193,7 +198,7 @@ def _unread(meter: MeterSettings, fault: PipelineError, as_json: bool, frames: l
     if as_json:
         typer.echo(json.dumps({"ok": False, "fault": {"what": fault.what, "remedy": fault.remedy}, "trace": frames}))
     else:
-        typer.echo(f"{meter.connect}: {fault.what}" + (f"\n  -> {fault.remedy}" if fault.remedy else ""), err=True)
+        typer.echo(f"{meter.connect}: {fault.what}" + (f"\n  -> {fault.remedy} (here: -s KEY=VALUE)" if fault.remedy else ""), err=True)
     raise typer.Exit(EXIT_NOTHING)
 
 

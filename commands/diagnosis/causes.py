@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from commands.diagnosis.alternatives import Answers
+from collections.abc import Callable
+
+from commands.diagnosis.alternatives import Answers, ask_otherwise
+from connectors.dlms.session import Session
+from connectors.dlms.states import State
 from model.errors import MeterError
 from model.messages import ErrorKind
 from model.settings.meter import MeterSettings
@@ -12,6 +16,22 @@ AUTHENTICATION_FAILURE, NO_REASON = "authentication-failure", "no-reason-given"
 
 DECIPHERING_ERROR = "deciphering-error"
 """Word of an exception-response (IEC 62056-5-3)."""
+
+
+BEFORE_ASSOCIATION = (State.IDLE, State.CONNECTING, State.CLOSED)
+"""Where a session stands that has no data link yet."""
+
+
+async def asked_otherwise(fault: MeterError, session: Session, meter: MeterSettings, resolve: Callable[[str, str], str]) -> MeterError:
+    """A fault of associating, with what the meter does answer to where it was silent or hung up; any other as it is.
+
+    :arg session: the one that failed; it is abandoned, since many meters accept one connection at a time.
+    """
+    if fault.kind not in (ErrorKind.TIMEOUT, ErrorKind.LINK_LOST):
+        return fault
+    linked = meter.framing == "hdlc" and session.failed_in not in BEFORE_ASSOCIATION
+    await session.abandon()
+    return told_apart(fault, await ask_otherwise(meter, resolve, linked))
 
 
 def told_apart(fault: MeterError, answers: Answers) -> MeterError:

@@ -16,8 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from commands.diagnosis.alternatives import ask_otherwise
-from commands.diagnosis.causes import remedy_of, told_apart
+from commands.diagnosis.causes import BEFORE_ASSOCIATION, asked_otherwise, remedy_of
 from commands.diagnosis.links import BrokenLinkError, Chain
 from commands.host.clock import clock_state
 from commands.host.holders import holder_of_connection, holder_of_port
@@ -30,7 +29,6 @@ from connectors.dlms.invocation_counters import InvocationCounters
 from connectors.dlms.plan import plan_reads
 from connectors.dlms.poll import MeterPoll
 from connectors.dlms.session import Session
-from connectors.dlms.states import State
 from model.errors import MeterError, PipelineError, StorageError
 from model.loading.load import Loaded, LoadedNode
 from model.messages import Cycle, ErrorKind, Outcome, ReadError, Reading, Rejection
@@ -55,8 +53,6 @@ CLOCK_LIMIT = 60.0
 
 SHOWN = 6
 """Values, errors or rejections that a finding lists."""
-
-_BEFORE_ASSOCIATION = (State.IDLE, State.CONNECTING, State.CLOSED)
 
 
 @dataclass(frozen=True)
@@ -185,18 +181,16 @@ class MeterLook:
             fault = error
         except PipelineError as error:
             fault = MeterError(ErrorKind.CONNECT, error.what, error.remedy)
-        if fault is not None and fault.kind in (ErrorKind.TIMEOUT, ErrorKind.LINK_LOST) and self.holder is None and neighbour is None:
+        if fault is not None and self.holder is None and neighbour is None:
             chain.looking(f"{meter.id}: what else it may answer to")
-            linked = meter.framing == "hdlc" and session.failed_in not in _BEFORE_ASSOCIATION
-            await session.abandon()
-            fault = told_apart(fault, await ask_otherwise(meter, self.resolve, linked))
+            fault = await asked_otherwise(fault, session, meter, self.resolve)
         with chain.link(meter.id, "link") as finding:
             if fault is not None and fault.kind is ErrorKind.CONNECT:
                 raise self._broken(fault, meter, neighbour)
             finding.found = f"{meter.connect} is open"
         if meter.framing == "hdlc":
             with chain.link(meter.id, "HDLC") as finding:
-                if fault is not None and session.failed_in in _BEFORE_ASSOCIATION:
+                if fault is not None and session.failed_in in BEFORE_ASSOCIATION:
                     raise self._broken(fault, meter, neighbour)
                 finding.found = f"the data link is up: server {meter.server_logical}/{meter.server_physical}, client {meter.client_sap}"
         with chain.link(meter.id, "association") as finding:

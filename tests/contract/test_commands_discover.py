@@ -131,6 +131,20 @@ def test_a_silent_meter_is_named_with_its_remedy(meters: BackgroundMeters) -> No
     assert "->" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"server_physical": 1234}, "write server_logical: 1 and server_physical: 0"),
+        ({"framing": "wrapper"}, "write framing: hdlc"),
+    ],
+)
+def test_a_wrong_address_or_framing_is_told_from_a_dead_meter(meters: BackgroundMeters, given: dict[str, Any], told: str) -> None:
+    result = discover("meter", start(meters), *settings_of(**given, exchange_timeout=0.3, retries=0))
+    assert result.exit_code == 1
+    assert told in result.stderr
+    assert "-s KEY=VALUE" in result.stderr
+
+
 def test_a_file_is_never_written_over(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("precious")
     assert discover("meter", "tcp://127.0.0.1:1", "-o", "mine.yaml").exit_code == 2
