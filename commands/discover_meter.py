@@ -43,6 +43,8 @@ from model.settings.meter import MeterSettings
 FEW_OBJECTS = 5
 """Objects of a meter that shows the public client hardly more than who it is."""
 
+_NEXT = "Next: write your ThingsBoard to its `url`, export TB_TOKEN (the access token of a gateway device there), and check it"
+
 
 def discover_meter(
     meter: Annotated[str, typer.Argument(help="A meter's id in the file, or where it is: tcp://192.0.2.10:4059.")],
@@ -67,9 +69,11 @@ def discover_meter(
 
     Examples:
 
-        python -m commands discover meter tcp://192.0.2.10:3333 -s server_physical=1234
+        python -m commands discover meter tcp://192.0.2.10:4059 -o lab.yaml
 
-        python -m commands discover meter tcp://192.0.2.11:4059 -s framing=wrapper -o lab.yaml
+        python -m commands discover meter tcp://192.0.2.11:4059 -s framing=wrapper
+
+        python -m commands discover meter tcp://192.0.2.12:3333 -s server_physical=1234
 
         METER_PASSWORD=... python -m commands discover meter lab-1 -s client_sap=32 -s authentication=low -s 'password=${METER_PASSWORD}'
     """
@@ -100,7 +104,7 @@ def discover_meter(
     elif output is None:
         typer.echo(sections(found, name, entry), nl=False)
     else:
-        typer.echo(f"{output} is written; check it: python -m commands check {output}")
+        typer.echo(f"{output} is written.\n{_NEXT}: python -m commands check {output}")
     if not as_json:
         err.print(Text(_walked(found, interrupted)))
     raise typer.Exit(0 if found.values or found.profiles else EXIT_NOTHING)

@@ -38,6 +38,7 @@ nodes:
   - id: archive
     type: archive-out
     inputs: [meters, meters.gaps, checked, checked.rejected, mapped.rejected, receipts, receipts.rejected, receipts.alerts, health, alerts]
+  - {{id: console, type: console-out, inputs: [checked, receipts]}}    # the last values on the terminal; a service does without
 """
 
 

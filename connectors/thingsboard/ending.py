@@ -27,6 +27,7 @@ class Ending:
     :arg severity: of the alert.
     :arg contested: another client or the server's policy is behind it, so that coming back soon makes it worse.
     :arg blames_message: what was being sent may be the cause.
+    :arg at_the_door: no session came about, so that anything delivered since proves it to be over.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Ending:
     severity: Severity = Severity.WARNING
     contested: bool = False
     blames_message: bool = False
+    at_the_door: bool = False
 
 
 _W, _C = Severity.WARNING, Severity.CRITICAL
@@ -52,6 +54,7 @@ REFUSED_CREDENTIALS = Ending(
     "copy the access token of the device in ThingsBoard (Manage credentials) to where `token` points; check that it is this server",
     _C,
     contested=True,
+    at_the_door=True,
 )
 CREDENTIALS_CHANGED = Ending(
     "credentials-changed",
@@ -124,8 +127,16 @@ PROTOCOL_UNSUPPORTED = Ending(
     "set protocol: '3.1.1' (or '5') in the thingsboard section",
     _C,
     contested=True,
+    at_the_door=True,
 )
-CLIENT_ID = Ending("client-id-refused", "the server does not accept the client id", "set another client_id prefix", _C, contested=True)
+CLIENT_ID = Ending(
+    "client-id-refused",
+    "the server does not accept the client id",
+    "set another client_id prefix",
+    _C,
+    contested=True,
+    at_the_door=True,
+)
 NOT_ALLOWED = Ending(
     "not-allowed",
     "the server does not allow or know the topic",
@@ -159,6 +170,7 @@ TLS_UNTRUSTED = Ending(
     "set ca_file to the certificate authority that signed it; the host in url must be a name in the certificate",
     _C,
     contested=True,
+    at_the_door=True,
 )
 TLS = Ending(
     "tls",
@@ -286,6 +298,11 @@ def not_opened(error: OSError) -> Ending:
 
 
 _BY_NAME = {ending.name: ending for ending in list(globals().values()) if isinstance(ending, Ending)}
+
+
+def ending_told(evidence: str) -> Ending | None:
+    """The cause that an alert's evidence begins with; None where it is of another version."""
+    return next((ending for ending in _BY_NAME.values() if evidence.startswith(f"{ending.explanation} (")), None)
 
 
 def ending_named(name: str) -> Ending | None:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import structlog
 
-from connectors.thingsboard.ending import CONNECTION_LOST, Ending
+from connectors.thingsboard.ending import CONNECTION_LOST, Ending, ending_told
 from model.messages import Alert
 from model.settings.thingsboard import SINGLE
 
@@ -47,8 +47,8 @@ class Trouble:
     `REPEATED` times before anything was delivered.
 
     :arg tell: where alerts go.
-    :arg quiet: seconds without trouble after which a cause that was an alert at once counts as over; other causes are over as
-        soon as something is delivered.
+    :arg quiet: seconds without trouble after which a cause that was an alert at once counts as over; other causes, and those that
+        let no session come about, are over as soon as something is delivered.
     :arg now: wall clock, aware UTC.
     :arg clock: monotonic seconds.
     :arg who: this client, for the evidence: who else is in the fight can then be told apart.
@@ -74,7 +74,7 @@ class Trouble:
         self._subject = subject
         self._latest = clock() if standing is not None else 0.0
         self._cause: Ending | None = None
-        self._lasting = standing is not None
+        self._lasting = standing is not None and not _over_when_delivered(ending_told(standing.evidence))
         self._times = 0
         self._failures = 0
         self._moments: deque[tuple[datetime, Incident]] = deque(maxlen=SHOWN)
@@ -121,7 +121,8 @@ class Trouble:
             self._times, self._since = 0, None
             self._moments.clear()
         self._cause = ending
-        self._lasting = self._lasting or ending.contested or incident.at_once
+        shut_out = ending.at_the_door and incident.lifetime is None
+        self._lasting = self._lasting or incident.at_once or (ending.contested and not shut_out)
         self._times += 1
         self._failures += not ending.contested
         self._since = self._since or now
@@ -151,6 +152,10 @@ class Trouble:
         self._alert = Alert(ALERT_KIND, self._subject, ending.severity, True, self._now(), text, ending.remedy)
         self._alerted = ending.name
         self._tell(self._alert)
+
+
+def _over_when_delivered(ending: Ending | None) -> bool:
+    return ending is not None and ending.at_the_door
 
 
 def _times(count: int) -> str:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from connectors.thingsboard.ending import CONNECTION_LOST, MALFORMED, SHUTTING_DOWN, TAKEN_OVER, Ending
+from connectors.thingsboard.ending import CONNECTION_LOST, MALFORMED, REFUSED_CREDENTIALS, SHUTTING_DOWN, TAKEN_OVER, Ending
 from connectors.thingsboard.reconnect import QUICK_LIMIT, STABLE, Reconnect, stable
 from connectors.thingsboard.trouble import REPEATED, Incident, Trouble
 from model.messages import Alert, Severity
@@ -130,3 +130,26 @@ def test_an_alert_of_an_earlier_run_is_cleared_after_peace() -> None:
     trouble.delivered()
     trouble.delivered()
     assert [(alert.kind, alert.subject, alert.raised) for alert in alerts] == [("session", "thingsboard", False)]
+
+
+def test_a_token_that_is_accepted_again_is_over_with_the_first_delivery() -> None:
+    setting = Setting()
+    setting.trouble.happened(REFUSED_CREDENTIALS, Incident("x", "reason code 0x87"))
+    setting.trouble.delivered()
+    assert [alert.raised for alert in setting.alerts] == [True, False]
+
+
+def test_a_session_that_was_ended_over_its_token_waits_for_peace() -> None:
+    setting = Setting()
+    setting.trouble.happened(REFUSED_CREDENTIALS, Incident("x", "reason code 0x87", lifetime=3.0))
+    setting.trouble.delivered()
+    assert [alert.raised for alert in setting.alerts] == [True]
+
+
+def test_a_refused_token_of_an_earlier_run_is_over_with_the_first_delivery() -> None:
+    setting = Setting()
+    setting.trouble.happened(REFUSED_CREDENTIALS, Incident("x", "reason code 0x87"))
+    alerts: list[Alert] = []
+    again = Trouble(alerts.append, 180.0, lambda: NOW, lambda: 0.0, standing=setting.alerts[0])
+    again.delivered()
+    assert [alert.raised for alert in alerts] == [False]
