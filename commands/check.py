@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from commands.configuration import duration_text, load_or_refuse, plain_problem, refuse
+from commands.configuration import counted, duration_text, load_or_refuse, plain_problem, refuse
 from commands.plan import plain_lines, show_assumptions, show_line_warnings, show_lines
 from commands.planning.line_time import CycleTime, LineTime, line_times
 from connectors.thingsboard.forgotten import forgotten_outboxes
@@ -21,6 +21,7 @@ from flows.embedded import Embedded
 from model.assignment import Assignment
 from model.errors import ConfigurationError, Problem
 from model.loading.load import Loaded
+from model.settings.thingsboard import EMBEDDED
 from model.stop import Stop
 
 SHOWN = 50
@@ -58,6 +59,7 @@ def _facts(loaded: Loaded, lines: list[LineTime]) -> dict[str, Any]:
     assignment = Assignment(settings.thingsboard)
     shares = assignment.meters(meter.id for meter in settings.meters)
     return {
+        "thingsboard": _receiver(loaded),
         "nodes": [{"id": node.id, "type": node.type.name, "inputs": [str(wire) for wire in node.inputs]} for node in loaded.nodes],
         "meters": [
             {
@@ -88,6 +90,13 @@ def _warnings(loaded: Loaded) -> list[Problem]:
     return [*loaded.warnings, *(Problem(str(loaded.file), None, each.what, each.remedy) for each in left)]
 
 
+def _receiver(loaded: Loaded) -> str:
+    settings = loaded.settings.thingsboard
+    if not any(node.type.name == "thingsboard-out" for node in loaded.nodes):
+        return "no ThingsBoard: there is no thingsboard-out node"
+    return "the built-in ThingsBoard stand-in: `url` names your server" if settings.url == EMBEDDED else settings.url
+
+
 def _plain_time(time: CycleTime | None) -> dict[str, float] | None:
     return None if time is None else {"quick": round(time.quick, 3), "slow": round(time.slow, 3)}
 
@@ -103,7 +112,7 @@ def _show(loaded: Loaded, facts: dict[str, Any], lines: list[LineTime]) -> None:
     else:
         kinds = Counter((meter["framing"], meter["authentication"]) for meter in meters)
         for (framing, authentication), count in kinds.most_common():
-            out.print(Text(f"{count} meters with framing {framing}, authentication {authentication}"))
+            out.print(Text(f"{counted(count, 'meter')} with framing {framing}, authentication {authentication}"))
     out.print()
     out.print(_templates_table(loaded))
     out.print()
@@ -115,18 +124,20 @@ def _show(loaded: Loaded, facts: dict[str, Any], lines: list[LineTime]) -> None:
         shares = ", ".join(f"{session['name']} {session['meters']}" for session in facts["sessions"])
         out.print(Text(f"meters of each session with ThingsBoard: {shares}"), soft_wrap=True)
     points = sum(meter["keys"] / meter["interval"] for meter in meters)
-    summary = f"{loaded.file}: no mistakes; {len(meters)} meters, {len(facts['nodes'])} nodes, {points:.3g} readings per second"
+    has = f"{counted(len(meters), 'meter')}, {counted(len(facts['nodes']), 'node')}"
+    out.print(Text(f"delivered to {facts['thingsboard']}"), soft_wrap=True)
+    summary = f"{loaded.file}: no mistakes; {has}, {points:.3g} readings per second"
     out.print(Text(summary), soft_wrap=True)
 
 
 def _meters_table(meters: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("meter", "link", "framing", "client", "authentication", "every", "takes"):
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("framing", "every", "takes"))
+    for heading in ("meter", "link", "framing", "client", "every", "takes"):
+        table.add_column(heading, overflow="fold", no_wrap=heading not in ("meter", "link"))
     for meter in meters:
         times = meter["cycle_seconds"]
         takes = "calls in" if times is None else _span(times["quick"], times["slow"])
-        row = (meter["id"], meter["connect"], meter["framing"], meter["client_sap"], meter["authentication"])
+        row = (meter["id"], meter["connect"], meter["framing"], f"{meter['client_sap']}, {meter['authentication']}")
         table.add_row(*(Text(str(cell)) for cell in row), Text(f"{meter['interval']:g} s"), Text(takes))
     return table
 

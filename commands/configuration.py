@@ -92,6 +92,11 @@ def progress() -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty())
 
 
+def counted(number: int, what: str, several: str = "") -> str:
+    """1 meter, 2 meters; `several` where the plural is another."""
+    return f"{number} {what if number == 1 else several or what + 's'}"
+
+
 def duration_text(seconds: float) -> str:
     """Seconds as people say them: 85 ms, 1.2 s, 15 min, 2.1 h."""
     for unit, factor, least in (("days", 86400.0, 172800.0), ("h", 3600.0, 5970.0), ("min", 60.0, 99.5), ("s", 1.0, 0.995)):

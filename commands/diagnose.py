@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from commands.configuration import counted
 from commands.diagnosis.delivery import look_at_delivery
 from commands.diagnosis.links import Chain, Link, Verdict
 from commands.diagnosis.meter import MeterLook
@@ -114,7 +115,7 @@ def _look(loaded: Loaded, meters: list[MeterSettings], logins: dict[str, SecretS
         chain = Chain(lambda what: _show_progress(status, what), lambda link: _show(console, link))
         with chain.link("settings", "configuration") as finding:
             nodes, count = len(loaded.nodes), len(loaded.settings.meters)
-            finding.found = f"{loaded.file}: no mistakes, {count} meters, {nodes} nodes"
+            finding.found = f"{loaded.file}: no mistakes, {counted(count, 'meter')}, {counted(nodes, 'node')}"
         if settings.url == EMBEDDED:
             holder = look_at_stand_in(chain, loaded)
             holders = dict.fromkeys(settings.session_names, holder)

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from commands.configuration import duration_text, load_or_refuse, progress, refuse_argument, running_pipeline
+from commands.configuration import counted, duration_text, load_or_refuse, progress, refuse_argument, running_pipeline
 from commands.diagnosis.causes import asked_otherwise
 from commands.discovery.entry import SECRETS, load_entry, parse_settings
 from commands.discovery.guard import (
@@ -208,8 +208,10 @@ def _unread(meter: MeterSettings, fault: PipelineError, as_json: bool, frames: l
 
 def _walked(found: FoundMeter, interrupted: bool) -> str:
     readable = sum(not value.problem for value in found.values)
+    usable = sum(not profile.problem for profile in found.profiles)
     per = found.seconds_per_exchange
-    text = f"{len(found.objects)} objects; {readable} of {len(found.values)} values and {len(found.profiles)} profiles could be read"
+    read = f"{readable} of {counted(len(found.values), 'value')} and {counted(usable, 'profile')}"
+    text = f"{counted(len(found.objects), 'object')}; {read} could be read"
     text += "" if per is None else f", {duration_text(per)} per exchange"
     if interrupted:
         return f"stopped before the end: {text}"

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from commands.configuration import load_or_refuse, refuse_argument
+from commands.configuration import counted, load_or_refuse, refuse_argument
 from connectors.archive.reader import ArchiveReader
 from connectors.archive.schema import FILE_NAME
 from flows.interval_ledger import IntervalAccount, interval_accounts
@@ -21,6 +21,10 @@ from model.messages import Gap, GapState
 EXIT_OPEN, EXIT_LOST = 1, 2
 SHOWN = 50
 """Load profiles listed one by one; of more, only those of which something is not delivered."""
+
+ALWAYS = ("expected", "read", "delivered")
+SOMETIMES = ("waiting", "refused", "given_up", "open", "lost")
+"""Counts that have a column only where one of them is not 0, so that the table fits into a narrow terminal."""
 
 _TIME = "%Y-%m-%d %H:%M:%S"
 
@@ -91,24 +95,24 @@ def _show_accounts(accounts: list[IntervalAccount], days: float) -> None:
     console = Console(highlight=False, soft_wrap=True)
     shown = accounts if len(accounts) <= SHOWN else [account for account in accounts if not account.settled]
     if shown:
-        table = Table(title=f"intervals of the last {days:g} days", title_justify="left")
+        table = Table(title=f"intervals of the last {days:g} days", title_justify="left", box=None, pad_edge=False, header_style="bold")
+        counts = [*ALWAYS, *(name for name in SOMETIMES if any(getattr(each, name) for each in shown))]
         for heading in ("meter", "profile", "newest (UTC)"):
             table.add_column(heading, overflow="fold")
-        for heading in ("expected", "read", "delivered", "waiting", "refused", "given up", "open", "lost"):
-            table.add_column(heading, justify="right")
+        for name in counts:
+            table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
         for each in shown:
             newest = "-" if each.newest is None else each.newest.strftime(_TIME)
-            counts = (each.expected, each.read, each.delivered, each.waiting, each.refused, each.given_up, each.open, each.lost)
-            table.add_row(each.meter, each.profile, newest, *map(str, counts))
+            table.add_row(each.meter, each.profile, newest, *(str(getattr(each, name)) for name in counts))
         console.print(table)
     expected, delivered = (sum(getattr(each, what) for each in accounts) for what in ("expected", "delivered"))
-    console.print(f"{len(accounts)} load profiles: {expected} intervals expected, {delivered} delivered")
+    console.print(f"{counted(len(accounts), 'load profile')}: {counted(expected, 'interval')} expected, {delivered} delivered")
 
 
 def _show(found: list[Gap]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     if found:
-        table = Table()
+        table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in ("meter", "profile", "from (UTC)", "to (UTC)", "intervals", "state", "reason"):
             table.add_column(heading, overflow="fold")
         for gap in found:
@@ -116,4 +120,4 @@ def _show(found: list[Gap]) -> None:
             table.add_row(gap.meter, gap.profile, *times, str(gap.intervals), gap.state.value, gap.reason)
         console.print(table)
     open_, lost = (sum(gap.intervals for gap in found if gap.state is state) for state in (GapState.OPEN, GapState.LOST))
-    console.print(f"{open_} intervals missing and asked for again, {lost} lost for good")
+    console.print(f"{counted(open_, 'interval')} missing and asked for again, {lost} lost for good")

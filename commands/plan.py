@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from commands.configuration import duration_text, load_or_refuse
+from commands.configuration import counted, duration_text, load_or_refuse
 from commands.planning.capacity import EXAMPLE_LIMIT, MEASURED, Capacity, capacity
 from commands.planning.line_time import LineTime, assumptions, line_times, warnings
 from model.loading.load import Loaded
@@ -102,7 +102,8 @@ def _advice(loaded: Loaded, needs: Capacity) -> list[str]:
 
 def _show(loaded: Loaded, needs: Capacity, lines: list[LineTime], advice: list[str]) -> None:
     out = Console(highlight=False)
-    out.print(Text(f"{loaded.file}: {needs.meters} meters on {needs.connections} lines and links", style="bold"))
+    on = counted(needs.connections, "line or link", "lines and links")
+    out.print(Text(f"{loaded.file}: {counted(needs.meters, 'meter')} on {on}", style="bold"))
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

@@ -134,7 +134,7 @@ def _show(out: Console, probed: Probed) -> None:
         out.print()
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("key", overflow="fold", min_width=min(KEY_WIDTH, max((len(value.read.key) for value in probed.values), default=0)))
+    table.add_column("key", overflow="fold", width=min(KEY_WIDTH, max((len(value.read.key) for value in probed.values), default=3)))
     table.add_column("OBIS", no_wrap=True)
     for heading, side in _NUMBERS.items():
         table.add_column(heading, justify=side, overflow="fold")

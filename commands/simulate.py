@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from commands.configuration import refuse_argument
+from commands.configuration import counted, refuse_argument
 from simulator.meter.behaviour import NAMED, Behaviour
 from simulator.meter.config import MeterConfig
 from simulator.meter.installation import Installation
@@ -158,7 +158,7 @@ async def _serve(meters: _Meters, line: str, timing: LineTiming, host: str, port
             typer.echo("meters:")
             for entry in entries:
                 typer.echo("  - {" + ", ".join(f"{key}: {_yaml(value)}" for key, value in entry.items()) + "}")
-            typer.echo(f"{len(meters)} virtual meters are running; Ctrl-C stops them", err=True)
+            typer.echo(f"{counted(len(meters), 'virtual meter')} running; Ctrl-C ends this", err=True)
         await stopped.wait()
     finally:
         await installation.stop()

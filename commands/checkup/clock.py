@@ -7,6 +7,7 @@ from statistics import median
 
 from commands.checkup.area import Area, Site
 from commands.checkup.history import UnreadableError, archive_of
+from commands.configuration import counted
 from commands.host.clock import clock_state
 from model.finding import clipped
 from operators.alert_rules import AlertSettings
@@ -45,7 +46,7 @@ def _look_at_offsets(area: Area, offsets: dict[str, float], limit: float, synchr
     off = {meter: offset for meter, offset in offsets.items() if abs(offset) > limit}
     if not off:
         if offsets:
-            area.fact(f"the clocks of {len(offsets)} meters agree with it within {max(map(abs, offsets.values())):.0f} s")
+            area.fact(f"{counted(len(offsets), 'meter')} checked: no clock is more than {max(map(abs, offsets.values())):.0f} s off it")
         return
     middle = median(off.values())
     alike = len(off) == len(offsets) and all(abs(offset - middle) <= limit for offset in off.values())

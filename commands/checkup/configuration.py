@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from commands.checkup.area import Area, Site
+from commands.configuration import counted
 
 SHOWN = 3
 """Mistakes that are named; `check` names all."""
@@ -12,7 +13,7 @@ def look_at_configuration(area: Area, site: Site) -> None:
     """Whether the file can be loaded as it is now."""
     if site.loaded is not None:
         settings = site.loaded.settings
-        area.fact(f"{site.file}: no mistakes, {len(settings.meters)} meters, {len(site.loaded.nodes)} nodes")
+        area.fact(f"{site.file}: no mistakes, {counted(len(settings.meters), 'meter')}, {counted(len(site.loaded.nodes), 'node')}")
         for warning in site.loaded.warnings[:SHOWN]:
             area.fact(f"warning: {warning.what}")
         return

@@ -10,6 +10,7 @@ from datetime import timedelta
 from commands.checkup.area import Area, Site, ago
 from commands.checkup.history import UnreadableError, archive_of
 from commands.checkup.reach import Reach, reach
+from commands.configuration import counted
 from connectors.archive.reader import ArchivedCycle, ArchiveReader
 from model.finding import Degree, clipped
 from model.messages import ErrorKind, Outcome, ReadError
@@ -74,7 +75,7 @@ def _look_at_cycles(area: Area, site: Site) -> None:
     _tell(area, site, silent, degree, _tried(silent))
     _tell(area, site, [fault for fault in faults if not fault.total], Degree.MINOR, {})
     good = len(site.polled) - len(faults)
-    area.fact(f"{good} of {len(site.polled)} meters gave all their values in their latest cycle")
+    area.fact(f"{good} of {counted(len(site.polled), 'meter')} gave all values in their latest cycle")
 
 
 def _fault(site: Site, archive: ArchiveReader, meter: MeterSettings, latest: ArchivedCycle | None) -> Fault | None:

@@ -6,6 +6,7 @@ import os
 import socket
 
 from commands.checkup.area import Area, Site
+from commands.configuration import counted
 from commands.host.processes import Place, describe, family_of, holders_of
 from commands.host.sockets import connections_to, owners_of
 from connectors.thingsboard.connection import Address, parse_address
@@ -43,7 +44,7 @@ def look_at_neighbours(area: Area, site: Site) -> None:
     if quiet:
         area.fact(f"these have the token in their environment and are not connected: {clipped(quiet)}")
     if holders.unseen:
-        area.not_seen(f"the environment of {holders.unseen} processes of other users; root sees them")
+        area.not_seen(f"the environment of {counted(holders.unseen, 'process', 'processes')} of other users; root sees them")
     if not area.findings:
         area.fact("no other process is connected to the server")
 
@@ -60,5 +61,6 @@ def _connected(area: Area, address: Address, ours: frozenset[int] | set[int]) ->
     strange = {pid for pids in owners.pids.values() for pid in pids if ours.isdisjoint(pids)}
     nameless = len(inodes - owners.pids.keys())
     if nameless:
-        area.not_seen(f"who has {nameless} further connections to {address}: processes of other users or containers; root sees more")
+        what = f"who has {counted(nameless, 'further connection')} to {address}"
+        area.not_seen(f"{what}: processes of other users or containers; root sees more")
     return strange

@@ -8,6 +8,8 @@ pipeline runs, the finding says who may hold it.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -184,7 +186,12 @@ class MeterLook:
         if fault is not None and self.holder is None and neighbour is None:
             chain.looking(f"{meter.id}: what else it may answer to")
             fault = await asked_otherwise(fault, session, meter, self.resolve)
+        associating = session.failed_in not in (None, *BEFORE_ASSOCIATION)
         with chain.link(meter.id, "link") as finding:
+            if fault is not None and neighbour is not None and _RESET in fault.what and not associating:
+                # Whether the reset comes while connecting or with the first request is chance.
+                what = f"{meter.connect}: it accepts connections and resets them; {neighbour} on this host is connected to it"
+                raise BrokenLinkError(what, "stop it, many meters accept one connection at a time")
             if fault is not None and fault.kind is ErrorKind.CONNECT:
                 raise self._broken(fault, meter, neighbour)
             finding.found = f"{meter.connect} is open"
@@ -286,6 +293,7 @@ async def _holder_of_link(meter: MeterSettings) -> str | None:
         return None  # the link "name" says so
 
 
+_RESET = os.strerror(errno.ECONNRESET)
 _METER_CLOCK_REMEDY = "set the meter's clock; a whole hour points to daylight saving or to a deviation of the wrong sign"
 _ONE_AT_A_TIME = "not opened a second time, many meters accept one connection at a time; --force opens it all the same"
 _CIPHERED = "not opened: the meter would refuse the running pipeline's lower invocation counters afterwards; --force opens it all the same"

@@ -59,7 +59,7 @@ def test_a_running_pipeline_is_healthy_and_is_left_alone(ground: Ground) -> None
     code, text = printed(ground)
     assert (code, text.split()[0]) == (0, "healthy"), text
     assert f"one owner: pid {running.processes[0].pid}" in text
-    assert "1 of 1 meters gave all their values" in text
+    assert "1 of 1 meter gave all values" in text
     assert ground.meters.counters("lab").connections == before
     assert server.snapshot().sessions_opened == 1
     assert TOKEN not in text

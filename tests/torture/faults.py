@@ -209,6 +209,7 @@ _MASKS = (
     (r"/dev/pts/\d+", "/dev/ttyUSB0"),
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?", "2026-11-24 10:00:00"),
     (r"\b\d\d:\d\d:\d\d\b", "10:00:00"),
+    (r"\bto \d\d:\d\d UTC", "to 11:00 UTC"),
     (r"\b\d+(\.\d+)? s\b", "N s"),
     (r"\b\d+ of (its latest )?\d+", r"N of \g<1>N"),
     (r"damaged-\w+", "damaged-TIME"),

@@ -107,4 +107,4 @@ def test_the_ledger_counts_what_waits_was_refused_and_was_given_up(configuration
     assert counts == {"expected": 12, "read": 10, "delivered": 4, "waiting": 3, "refused": 2, "given_up": 1, "open": 2, "lost": 0}
     assert (account["oldest"], account["newest"]) == (times[-1].isoformat(), times[0].isoformat())
     shown = runner.invoke(app, ["gaps", str(configuration)]).stdout
-    assert "1 load profiles: 12 intervals expected, 4 delivered" in shown
+    assert "1 load profile: 12 intervals expected, 4 delivered" in shown
