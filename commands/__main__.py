@@ -1,4 +1,4 @@
-"""`python -m commands`: the operator's tools."""
+"""The operator's tools: `discover` writes a configuration, `check` and `probe` try it, `health` and `diagnose` tell what is wrong."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ _LEFT_ALONE_REMEDY = (
 
 def probe(
     meters: Annotated[
-        list[str] | None, typer.Argument(metavar="METER...", help="Ids of meters; a name with a dot in it is the FILE, as with --file.")
+        list[str] | None, typer.Argument(metavar="FILE|METER", help="Ids of meters, none where the file has one; a name with a dot is the FILE.")
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="The file; PIPELINE or pipeline.yaml where left out.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All meters of the file, one after the other.")] = False,

@@ -91,7 +91,7 @@ QUOTA = Ending(
 UNAVAILABLE = Ending("server-unavailable", "the server is unavailable or busy", "wait; check the ThingsBoard service if it lasts")
 SHUTTING_DOWN = Ending(
     "server-restart",
-    "the server is being restarted",
+    "the server is being restarted or was stopped",
     "none if it comes back, the pipeline connects again by itself; if not, start the ThingsBoard service",
 )
 IDLE = Ending(
