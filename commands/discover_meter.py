@@ -202,7 +202,8 @@ def _unread(meter: MeterSettings, fault: PipelineError, as_json: bool, frames: l
     if as_json:
         typer.echo(json.dumps({"ok": False, "fault": {"what": fault.what, "remedy": fault.remedy}, "trace": frames}))
     else:
-        typer.echo(f"{meter.connect}: {fault.what}" + (f"\n  -> {fault.remedy} (here: -s KEY=VALUE)" if fault.remedy else ""), err=True)
+        here = "" if "--set" in fault.remedy else " (here: -s KEY=VALUE)"
+        typer.echo(f"{meter.connect}: {fault.what}" + (f"\n  -> {fault.remedy}{here}" if fault.remedy else ""), err=True)
     raise typer.Exit(EXIT_NOTHING)
 
 

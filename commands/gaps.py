@@ -98,7 +98,7 @@ def _show_accounts(accounts: list[IntervalAccount], days: float) -> None:
         table = Table(title=f"intervals of the last {days:g} days", title_justify="left", box=None, pad_edge=False, header_style="bold")
         counts = [*ALWAYS, *(name for name in SOMETIMES if any(getattr(each, name) for each in shown))]
         for heading in ("meter", "profile", "newest (UTC)"):
-            table.add_column(heading, overflow="fold")
+            table.add_column(heading, overflow="fold", no_wrap=heading == "newest (UTC)")
         for name in counts:
             table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
         for each in shown:
