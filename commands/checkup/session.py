@@ -171,7 +171,7 @@ def _look_at_ends(told: _Told, ends: list[SessionEnd]) -> None:
     contested = False
     for cause, count in causes.items():
         ending = ending_named(cause)
-        if ending is not None and ending.contested:
+        if ending is not None and ending.contested and not ending.at_the_door:
             contested = True
             told.note(Degree.MINOR, f"up, but within the last hour: {ending.explanation} ({cause}, {_times(count)})", ending.remedy)
     if len(ends) >= OFTEN and not contested:
