@@ -42,7 +42,8 @@ _LEFT_ALONE_REMEDY = (
 
 def probe(
     meters: Annotated[
-        list[str] | None, typer.Argument(metavar="FILE|METER", help="Ids of meters, none where the file has one; a name with a dot is the FILE.")
+        list[str] | None,
+        typer.Argument(metavar="FILE|METER", help="Ids of meters; none if it has only one. A name with a dot is the FILE."),
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="The file; PIPELINE or pipeline.yaml where left out.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All meters of the file, one after the other.")] = False,
