@@ -14,18 +14,18 @@ from model.assignment import Assignment
 from model.loading.load import Loaded
 from model.settings.pipeline import PipelineSettings
 
-MEASURED = "40 and 400 virtual meters with 10 values every 4 s (wrapper, GET-with-list), the whole default flow, one process"
+MEASURED = "300 and 1,100 meters with 10 values every 10 s (HDLC), the whole default flow with archive and recovery, one process"
 
-CPU_IDLE = 0.05
-"""Cores that a process takes whatever it does. Measured: 0.03 and 0.06."""
-CPU_PER_CYCLE = 0.0005
-CPU_PER_VALUE = 0.00008
+CPU_IDLE = 0.01
+"""Cores that a process takes whatever it does. Measured: less."""
+CPU_PER_CYCLE = 0.0006
+CPU_PER_VALUE = 0.00012
 """Seconds of one core for a cycle of one exchange, and for each value up to ThingsBoard's acknowledgement and the archive. A cycle of
-ten values was measured (1.0 and 1.3 ms); how that divides is assumed."""
-CPU_PER_EXCHANGE = 0.0004
-"""Seconds of one core for each further exchange. Assumed from 0.2 ms for a GET and as much around it."""
-CPU_CIPHERING = 0.0005
-"""Seconds of one core for the ciphering of one exchange. Measured: a ciphered GET costs 0.4 to 0.5 ms more."""
+ten values was measured (1.8 ms); how that divides is assumed."""
+CPU_PER_EXCHANGE = 0.00005
+"""Seconds of one core for each further exchange. Measured: ten GETs instead of one with a list cost 0.43 ms more."""
+CPU_CIPHERING = 0.0001
+"""Seconds of one core for the ciphering of one exchange. Measured: ten ciphered GETs cost 0.84 ms more than plain ones."""
 
 MEMORY_BASE = 80_000_000
 """Bytes of a process without meters. Measured."""
