@@ -12,6 +12,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+MADE_UP = 1.0
+"""Seconds: a loop that was busy for so long lets in at once who would have come in meanwhile; a longer stall is not made up for."""
+
 IN_A_ROW = 4
 """Urgent ones that go before one that is not."""
 
@@ -73,8 +76,11 @@ class Gate:
             return self._patient[0]
         return self._urgent[0] if self._urgent else None
 
-    def _let_in(self) -> None:
-        """As many as may begin now; a timer calls again when the next one may."""
+    def _let_in(self, late: float = 0.0) -> None:
+        """As many as may begin now; a timer calls again when the next one may.
+
+        :arg late: seconds by which they may be made up for who waited when the loop had something else to do.
+        """
         loop = asyncio.get_running_loop()
         while self._open < self.most and (waiting := self._first()) is not None:
             now = loop.time()
@@ -82,12 +88,11 @@ class Gate:
                 if self._timer is None:
                     self._timer = loop.call_at(self._next, self._due)
                 return
-            # From the grid of those before, where it was just missed: timers are late, and the rate is to be kept.
-            self._next = self._spacing + (self._next if now - self._next < self._spacing else now)
+            self._next = self._spacing + max(self._next, now - late)
             self._open += 1
             self._urgent_in_a_row = self._urgent_in_a_row + 1 if self._urgent and waiting is self._urgent[0] else 0
             waiting.set_result(None)
 
     def _due(self) -> None:
         self._timer = None
-        self._let_in()
+        self._let_in(MADE_UP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 
 import pytest
@@ -416,6 +417,30 @@ def test_the_gate_spaces_new_connections() -> None:
         return asyncio.get_running_loop().time() - begun
 
     assert asyncio.run(run()) >= 10 / 50
+
+
+def test_the_gate_keeps_its_rate_while_the_loop_is_busy_and_saves_nothing_up_while_nobody_waits() -> None:
+    async def run() -> tuple[int, int]:
+        gate = Gate(100, 50.0)
+        await gate.enter()
+        visitors = [asyncio.ensure_future(gate.enter()) for _ in range(30)]
+        await asyncio.sleep(0)
+        time.sleep(0.2)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        made_up = gate.open
+        await asyncio.gather(*visitors)
+        await asyncio.sleep(0.2)
+        before = gate.open
+        visitors = [asyncio.ensure_future(gate.enter()) for _ in range(5)]
+        await asyncio.sleep(0)
+        at_once = gate.open - before
+        await asyncio.gather(*visitors)
+        return made_up, at_once
+
+    made_up, at_once = asyncio.run(run())
+    assert made_up >= 1 + 0.2 * 50
+    assert at_once == 1
 
 
 def test_a_fleet_without_a_free_connection_says_so() -> None:
