@@ -126,7 +126,7 @@ def test_nodes_may_come_and_go_and_be_renamed(tmp_path: Path) -> None:
         run_until_more(prepared(tmp_path, usual), "a", "b")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_windows_of_two_lengths_never_mix(tmp_path: Path) -> None:
     def with_window(seconds: int) -> dict[str, Any]:
         health = next(node for node in NODES if node["id"] == "health")
@@ -148,7 +148,7 @@ def test_windows_of_two_lengths_never_mix(tmp_path: Path) -> None:
             running = prepared(tmp_path, with_window(length))
             before = len(reports(length))
             with running:
-                wait_for(lambda length=length, before=before: len(reports(length)) > before, "a report", 45)  # type: ignore[misc]
+                wait_for(lambda length=length, before=before: len(reports(length)) > before, "a report", 90)  # type: ignore[misc]
                 assert running.stop() == [0]
             assert not faults(running)
     windows = all_reports()
