@@ -152,7 +152,8 @@ def test_a_refused_token_is_an_alert_and_nothing_is_lost(server: BackgroundStand
         assert "does not accept the token" in running.alerts()[0][0]
         server.change_token("gateway", "other")
         wait_for(running.empty, "delivery")
-        assert len(running.alerts()) == 1
+        wait_for(lambda: len(running.alerts()) > 1, "the end of the alert")
+        assert [raised for _, raised in running.alerts()] == [True, False]
 
 
 @both
