@@ -81,12 +81,13 @@ class Gate:
 
         :arg late: seconds by which they may be made up for who waited when the loop had something else to do.
         """
+        if self._timer is not None:
+            return  # it makes up for what it is late; who comes meanwhile waits for it
         loop = asyncio.get_running_loop()
         while self._open < self.most and (waiting := self._first()) is not None:
             now = loop.time()
             if now < self._next:
-                if self._timer is None:
-                    self._timer = loop.call_at(self._next, self._due)
+                self._timer = loop.call_at(self._next, self._due)
                 return
             self._next = self._spacing + max(self._next, now - late)
             self._open += 1

@@ -426,6 +426,7 @@ def test_the_gate_keeps_its_rate_while_the_loop_is_busy_and_saves_nothing_up_whi
         visitors = [asyncio.ensure_future(gate.enter()) for _ in range(30)]
         await asyncio.sleep(0)
         time.sleep(0.2)
+        visitors += [asyncio.ensure_future(gate.enter()) for _ in range(2)]  # who comes just then changes nothing
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         made_up = gate.open
