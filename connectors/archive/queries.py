@@ -28,10 +28,10 @@ _REPORT_COLUMNS += ", violations, invocation_counter, gaps_open, gaps_lost, gap_
 _ALERT_COLUMNS = "kind, subject, severity, raised, ts, evidence, remedy"
 
 
-def _each_meter(table: str) -> str:
+def _each_meter(table: str, name: str = "each_meter") -> str:
     return (
-        f"each_meter(m) AS (SELECT min(meter) FROM {table} UNION ALL"
-        f" SELECT (SELECT min(meter) FROM {table} WHERE meter > m) FROM each_meter WHERE m IS NOT NULL)"
+        f"{name}(m) AS (SELECT min(meter) FROM {table} UNION ALL"
+        f" SELECT (SELECT min(meter) FROM {table} WHERE meter > m) FROM {name} WHERE m IS NOT NULL)"
     )
 
 
@@ -57,8 +57,8 @@ def _readings(columns: str, where: str) -> str:
 
 METERS = (
     f"WITH RECURSIVE {_each_meter('readings_settled')}, "
-    f"{_each_meter('readings_recent').replace('each_meter', 'each_recent')}, "
-    f"{_each_meter('cycles').replace('each_meter', 'each_polled')}"
+    f"{_each_meter('readings_recent', 'each_recent')}, "
+    f"{_each_meter('cycles', 'each_polled')}"
     " SELECT m FROM each_meter WHERE m IS NOT NULL UNION SELECT m FROM each_recent WHERE m IS NOT NULL"
     " UNION SELECT m FROM each_polled WHERE m IS NOT NULL"
 )
@@ -159,7 +159,7 @@ CYCLE_TOTALS = (
     " WHERE started >= :start AND started < :end GROUP BY outcome"
 )
 READING_TOTAL = (
-    f"WITH RECURSIVE {_each_series('readings_settled')}, {_each_meter('readings_recent').replace('each_meter', 'each_recent')} SELECT"
+    f"WITH RECURSIVE {_each_series('readings_settled')}, {_each_meter('readings_recent', 'each_recent')} SELECT"
     " (SELECT count(*) FROM each_series JOIN readings_settled ON meter = m AND key = k WHERE ts >= :start AND ts < :end)"
     " + (SELECT count(*) FROM each_recent JOIN readings_recent ON meter = m WHERE ts >= :start AND ts < :end)"
 )
@@ -170,4 +170,8 @@ REJECTION_TOTAL = (
 ACKNOWLEDGED_TOTAL = (
     f"WITH RECURSIVE {_each_meter('receipts')} SELECT sum(readings) FROM each_meter JOIN receipts ON meter = m"
     " WHERE acknowledged >= :start AND acknowledged < :end"
+)
+NEWEST_SETTLED = (
+    f"WITH RECURSIVE {_each_key('readings_settled')}"
+    " SELECT max((SELECT max(ts) FROM readings_settled WHERE meter = :meter AND key = k)) FROM each_key WHERE k IS NOT NULL"
 )

@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from connectors.archive import queries
 from connectors.archive.database import transaction
 from connectors.archive.rows import Row
 
@@ -25,11 +26,6 @@ ENOUGH = 2_000
 METERS_AT_ONCE = 4
 """Meters whose rows are moved in one go, a few milliseconds each."""
 
-_NEWEST_SETTLED = (
-    "WITH RECURSIVE each_key(k) AS (SELECT min(key) FROM readings_settled WHERE meter = :meter UNION ALL"
-    " SELECT (SELECT min(key) FROM readings_settled WHERE meter = :meter AND key > k) FROM each_key WHERE k IS NOT NULL)"
-    " SELECT max((SELECT max(ts) FROM readings_settled WHERE meter = :meter AND key = k)) FROM each_key WHERE k IS NOT NULL"
-)
 _DUE = "FROM readings_recent WHERE meter = :meter AND ts <= :until"
 _MOVE = f"INSERT OR REPLACE INTO readings_settled SELECT * {_DUE} ORDER BY key, ts"
 
@@ -93,7 +89,7 @@ class RecentReadings:
 
     def _look(self, meter: str) -> _Place:
         which = {"meter": _storable(meter)}
-        (until,) = self._database.execute(_NEWEST_SETTLED, which).fetchone()
+        (until,) = self._database.execute(queries.NEWEST_SETTLED, which).fetchone()
         (recent,) = self._database.execute("SELECT count(*) FROM readings_recent WHERE meter = :meter", which).fetchone()
         place = self._places[meter] = _Place(float("-inf") if until is None else until, recent)
         return place
