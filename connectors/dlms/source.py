@@ -47,6 +47,7 @@ from model.cluster import Place
 from model.epochs import EpochLength, EpochsOfWorkers
 from model.messages import Cycle, Gap
 from model.node import MAIN, Bookmark, BuildContext, NodeType, Ports, no_bookmark
+from model.parked import ParkedPartition
 from model.restored import restored
 from model.settings.limits import LimitsSettings
 from model.settings.meter import MeterSettings
@@ -132,24 +133,6 @@ class MeterPartition(StatefulSourcePartition[tuple[str, Item], Snapshot]):
         self._poll.stop()
 
 
-class ParkedPartition(StatefulSourcePartition[tuple[str, Item], Snapshot]):
-    """A meter that is no longer in pipeline.yaml but may still be in the recovery store: ends at once."""
-
-    def __init__(self, state: Snapshot | None) -> None:
-        self._state = state
-
-    def next_batch(self) -> list[tuple[str, Item]]:
-        """Nothing, for ever.
-
-        :raises StopIteration: always.
-        """
-        raise StopIteration
-
-    def snapshot(self) -> Snapshot:
-        """What was known of the meter, should it come back."""
-        return self._state or {"version": VERSION, "profiles": {}}
-
-
 class DlmsSource(FixedPartitionedSource[tuple[str, Item], Snapshot]):
     """All meters of one `dlms-in` node; a meter is the unit of parallelism, read by exactly one worker.
 
@@ -204,7 +187,7 @@ class DlmsSource(FixedPartitionedSource[tuple[str, Item], Snapshot]):
     def build_part(self, step_id: str, for_part: str, resume_state: Snapshot | None) -> StatefulSourcePartition[tuple[str, Item], Snapshot]:
         """The partition of one meter; its first cycle is spaced from those of the others."""
         if for_part not in self._meters:
-            return ParkedPartition(resume_state)
+            return ParkedPartition(resume_state or {"version": VERSION, "profiles": {}})
         meter = self._meters[for_part]
         interval = self._pipeline.interval(meter)
         spacing = min(START_SPACING, interval / len(self._meters))

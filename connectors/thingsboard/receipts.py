@@ -25,6 +25,7 @@ from model.cluster import Place
 from model.epochs import EpochLength, EpochsOfWorkers
 from model.messages import Alert, Dropped, Receipt, Rejection
 from model.node import MAIN, BuildContext, NodeType, Ports
+from model.parked import ParkedPartition
 from model.restored import restored
 from model.settings.node import NodeSettings
 from model.settings.pipeline import PipelineSettings
@@ -84,24 +85,6 @@ class ReceiptsPartition(StatefulSourcePartition[tuple[str, News], Cursor]):
         self._journal.close()
 
 
-class Parked(StatefulSourcePartition[tuple[str, News], Cursor]):
-    """The partition of a session that is configured no more, without which Bytewax does not resume; ends at once, keeps its state."""
-
-    def __init__(self, state: Cursor | None) -> None:
-        self._state = state
-
-    def next_batch(self) -> list[tuple[str, News]]:
-        """Nothing.
-
-        :raises StopIteration: always.
-        """
-        raise StopIteration
-
-    def snapshot(self) -> Cursor:
-        """As it was."""
-        return self._state or {}
-
-
 class ReceiptsSource(FixedPartitionedSource[tuple[str, News], Cursor]):
     """The source, with a partition for each outbox.
 
@@ -124,10 +107,10 @@ class ReceiptsSource(FixedPartitionedSource[tuple[str, News], Cursor]):
         self._stop.attend()
         return sorted({*self._outboxes, *self._gone})
 
-    def build_part(self, step_id: str, for_part: str, resume_state: Cursor | None) -> ReceiptsPartition | Parked:
+    def build_part(self, step_id: str, for_part: str, resume_state: Cursor | None) -> StatefulSourcePartition[tuple[str, News], Cursor]:
         """Continue behind the snapshot, or start at the end."""
         if for_part not in self._outboxes:
-            return Parked(resume_state)
+            return ParkedPartition(resume_state or {})
         cursor = restored(resume_state, frozenset({CURSOR_VERSION}), checked_cursor, "receipts-in")
         return ReceiptsPartition(self._outboxes[for_part], cursor, self._stop, Wakes(self._epochs.here(), for_part))
 
