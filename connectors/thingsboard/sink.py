@@ -13,7 +13,7 @@ With `api: device` each session has one meter and its device is the session's ow
 meter's own report is told under the same keys.
 
 A session that was taken out of the configuration stays in the recovery store for ever, and Bytewax does not resume without its
-partition: that is `Parked` then. Its outbox is left alone (`left_behind`).
+partition: that is `Parked` then. Its outbox is left alone, see `forgotten`.
 """
 
 from __future__ import annotations
