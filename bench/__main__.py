@@ -39,6 +39,7 @@ def main(
         documented.put("end to end", ["", *(f"    {text}" for text in (*whole, "", *occupancy)), ""])
         documented.put("meters", curves.by_meters())
         documented.put("registers", curves.by_registers())
+        documented.put("workers", curves.by_workers())
         documented.put("history", curves.by_history(rounds))
 
 

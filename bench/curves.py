@@ -17,6 +17,11 @@ ROWS = (100, 1_000, 10_000)
 BASE = Fleet(meters=300, latency=0.05, interval=10.0, new_per_second=200.0)
 SECONDS = 30.0
 
+BUSY = Fleet(meters=1_000, latency=0.05, new_per_second=200.0)
+INTERVALS = (5.0, 2.0, 1.5, 1.0)
+"""Of a fleet that one process reads with ease, and more and more than it can."""
+PLACES = {"1 process": (1, 1), "1 process, -w 2": (1, 2), "2 processes": (2, 1)}
+
 _HEAD = ["CPU of one core", "ms of CPU per cycle", "ms of CPU per register", "late p99", "memory", "bytes per reading"]
 
 
@@ -47,6 +52,41 @@ def _fleets(what: str, fleets: list[Fleet], names: list[str]) -> list[str]:
             ]
         )
     return table([what, *_HEAD], rows)
+
+
+def by_workers() -> list[str]:
+    """The whole pipeline with more to do than one process can, in one process, with two workers, and in two processes."""
+    rows = []
+    for interval in INTERVALS:
+        for name, (processes, workers) in PLACES.items():
+            found = run(replace(BUSY, interval=interval, processes=processes, workers=workers), SECONDS)
+            rows.append(
+                [
+                    f"{BUSY.meters / interval:,.0f}",
+                    name,
+                    f"{found.cycles / found.seconds:,.0f}",
+                    f"{found.acknowledged / found.seconds:,.0f}",
+                    f"{found.lateness(50):.0f} ms",
+                    f"{found.lateness(99):.0f} ms",
+                    f"{found.core:.1%}",
+                    f"{found.cpu_per_register:.3f}",
+                    f"{found.memory / 1e6:.0f} MB",
+                ]
+            )
+    return table(
+        [
+            "cycles/s due",
+            "run as",
+            "cycles/s read",
+            "readings/s acknowledged",
+            "late p50",
+            "late p99",
+            "CPU of one core",
+            "ms of CPU per register",
+            "memory",
+        ],
+        rows,
+    )
 
 
 def by_history(rounds: int) -> list[str]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import csv
 import os
 import signal
+import socket
 import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ class Fleet:
     :arg with_list: whether meters are asked with GET-with-list.
     :arg profile_rows: rows of a load profile that every meter has and that is read; none where 0.
     :arg new_per_second: connections that the pipeline opens per second at most; as it does by default.
+    :arg processes: of the pipeline, as a cluster where there are more than one.
+    :arg workers: of each process.
     """
 
     meters: int
@@ -70,6 +73,8 @@ class Fleet:
     with_list: bool = True
     profile_rows: int = 0
     new_per_second: float = 30.0
+    processes: int = 1
+    workers: int = 1
 
     def is_healthy(self, number: int) -> bool:
         """Whether this meter answers."""
@@ -132,13 +137,13 @@ def run(fleet: Fleet, seconds: float, calm: float = 15.0) -> Found:
     with tempfile.TemporaryDirectory() as folder, mosquitto() as url, prepared_meters(**options) as meters:
         place = Path(folder)
         write_pipeline(place, fleet, meters, url)
-        with running_pipeline(place) as process:
+        with running_cluster(place, fleet.processes, fleet.workers) as cluster:
             _wait_until_met(place / "state" / FILE_NAME, fleet)
             time.sleep(calm)
-            before, received = _Usage(process.pid), _received(url)
+            before, received = _Usage(cluster), _received(url)
             begun = time.time()
             time.sleep(seconds)
-            after, ended = _Usage(process.pid), time.time()
+            after, ended = _Usage(cluster), time.time()
             mqtt_bytes = _received(url) - received
         meters.stop()
         return _found(place / "state" / FILE_NAME, fleet, (begun, ended), before, after, mqtt_bytes, meters.statistics)
@@ -176,24 +181,44 @@ def write_pipeline(folder: Path, fleet: Fleet, meters: PreparedMeters, url: str)
 @contextmanager
 def running_pipeline(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`python -m bytewax.run flows.main` with recovery, as `make run` starts it, in `folder`; it must live to the end."""
+    with running_cluster(folder) as (process,):
+        yield process
+
+
+@contextmanager
+def running_cluster(folder: Path, processes: int = 1, workers: int = 1) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """As `running_pipeline`, in some processes with some workers each."""
     keys = {key.upper(): str(value) for key, value in CIPHERED.items() if "key" in key}
     environment = {**os.environ, **keys, "PYTHONPATH": str(ROOT), "PIPELINE": "pipeline.yaml"}
     made = subprocess.run(
         [sys.executable, "-m", "commands", "recovery"], cwd=folder, env=environment, check=True, capture_output=True, text=True
     )
     command = [sys.executable, "-m", "bytewax.run", "flows.main", "-r", made.stdout.strip(), "-s", "10", "-b", "60"]
+    command += ["-w", str(workers)] if workers > 1 else []
+    addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(processes))
+    cluster = []
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=log)
+        for number in range(processes):
+            place = ["-i", str(number), "-a", addresses] if processes > 1 else []
+            cluster.append(subprocess.Popen([*command, *place], cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=log))
     try:
-        yield process
-        assert process.poll() is None, (folder / "log").read_text(errors="replace")[-2_000:]
+        yield cluster
+        assert all(process.poll() is None for process in cluster), (folder / "log").read_text(errors="replace")[-2_000:]
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        for process in cluster:
+            process.send_signal(signal.SIGTERM)
+        for process in cluster:
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [listener.getsockname()[1] for listener in sockets]
 
 
 def _wait_until_met(archive: Path, fleet: Fleet) -> None:
@@ -209,12 +234,12 @@ def _wait_until_met(archive: Path, fleet: Fleet) -> None:
 
 
 class _Usage:
-    """CPU seconds and resident bytes of a process, now."""
+    """CPU seconds and resident bytes of some processes together, now."""
 
-    def __init__(self, pid: int) -> None:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        self.cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        self.memory = int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+    def __init__(self, cluster: Sequence[subprocess.Popen[bytes]]) -> None:
+        stats = [Path(f"/proc/{process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split() for process in cluster]
+        self.cpu = sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
+        self.memory = sum(int(fields[21]) for fields in stats) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _received(url: str) -> int:

@@ -29,10 +29,13 @@ def main(
     with_list: Annotated[bool, typer.Option(help="GET-with-list, or one GET per register.")] = True,
     framing: Annotated[str, typer.Option(help="hdlc or wrapper.")] = "hdlc",
     profile_rows: Annotated[int, typer.Option(min=0, help="Rows of a load profile to catch up with meanwhile.")] = 0,
+    processes: Annotated[int, typer.Option(min=1, help="A cluster of so many.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Of each process.")] = 1,
     memory: Annotated[bool, typer.Option(help=f"A second run with {FEW} meters, for the memory of one.")] = True,
 ) -> None:
-    """Read a fleet of prepared meters with the whole pipeline in one process, and say what came of it."""
+    """Read a fleet of prepared meters with the whole pipeline, and say what came of it."""
     fleet = Fleet(meters, latency, registers, interval, 0, 0, ciphered, framing, with_list, profile_rows)
+    fleet = replace(fleet, processes=processes, workers=workers)
     holed = replace(fleet, silent=black_holes - black_holes // 2, never=black_holes // 2)
     fleets = [fleet, holed] if black_holes else [fleet]
     found = []

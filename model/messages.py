@@ -13,7 +13,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Union
 
-from model.slots import stored_by_slot
+from model.tuples import kept_in_a_tuple
 
 Value = Union[int, Decimal, str, bool]
 
@@ -81,7 +81,7 @@ class Violation(str, Enum):
     """The answer to our challenge is wrong or missing: whoever answers does not know the secret."""
 
 
-@stored_by_slot
+@kept_in_a_tuple
 @dataclass(frozen=True, slots=True)
 class ViolationCount:
     """How often something that was not authentic arrived, and what was found the last time."""
@@ -91,7 +91,7 @@ class ViolationCount:
     detail: str
 
 
-@stored_by_slot
+@kept_in_a_tuple
 @dataclass(frozen=True, slots=True)
 class ReadError:
     """Why an attribute (`key`) or a whole cycle (`key` is None) gave no value, and what to do about it."""
@@ -102,7 +102,7 @@ class ReadError:
     remedy: str = ""
 
 
-@stored_by_slot
+@kept_in_a_tuple
 @dataclass(frozen=True, slots=True)
 class RawValue:
     """One attribute as the meter gave it, before scaling.
@@ -118,7 +118,7 @@ class RawValue:
     unit: int | None = None
 
 
-@stored_by_slot
+@kept_in_a_tuple
 @dataclass(frozen=True, slots=True)
 class Cycle:
     """One attempt to read one meter, or one notification that a meter pushed.
@@ -154,7 +154,7 @@ class Cycle:
         return self.started + timedelta(seconds=self.duration) if self.received is None else self.received
 
 
-@stored_by_slot
+@kept_in_a_tuple
 @dataclass(frozen=True, slots=True)
 class Reading:
     """One value of one meter, ready to be judged, delivered and kept.
@@ -174,7 +174,7 @@ class Reading:
     tags: tuple[tuple[str, str], ...] = ()
 
 
-@stored_by_slot
+@kept_in_a_tuple
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """A reading that will not be delivered: the rule it broke and the evidence. Counted, kept and visible."""
@@ -189,7 +189,7 @@ class Rejection:
         return self.reading.meter
 
 
-@stored_by_slot
+@kept_in_a_tuple
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What ThingsBoard acknowledged with one PUBACK for one meter.
@@ -207,7 +207,7 @@ class Receipt:
     poll_timestamps: tuple[datetime, ...] = ()
 
 
-@stored_by_slot
+@kept_in_a_tuple
 @dataclass(frozen=True, slots=True)
 class Dropped:
     """Readings of one meter that were given up before ThingsBoard had them, because the outbox could not hold them.
@@ -225,7 +225,7 @@ class Dropped:
     intervals: tuple[datetime, ...] = ()
 
 
-@stored_by_slot
+@kept_in_a_tuple
 @dataclass(frozen=True, slots=True)
 class HealthReport:
     """What happened to one meter (or to all, `meter` = FLEET) in the window [start, end).
@@ -299,7 +299,7 @@ class Severity(str, Enum):
     CRITICAL = "critical"
 
 
-@stored_by_slot
+@kept_in_a_tuple
 @dataclass(frozen=True, slots=True)
 class Alert:
     """A fault that began (`raised`) or is over (not `raised`).
@@ -333,7 +333,7 @@ class GapState(str, Enum):
     """The meter does not have them (any more); the reason says why."""
 
 
-@stored_by_slot
+@kept_in_a_tuple
 @dataclass(frozen=True, slots=True)
 class Gap:
     """Intervals of one load profile that are missing, from `start` to `end` (the timestamps of the first and the last one).

@@ -88,11 +88,11 @@ class Redaction:
             return value.isoformat()
         if isinstance(value, Decimal):
             return format(value, "f")
+        if isinstance(value, (Reading, RawValue, ReadError)):
+            return self.fields(value)
         if isinstance(value, tuple):
             shown = [self._plain(item) for item in value[:MOST_ITEMS]]
             return shown if len(value) <= MOST_ITEMS else [*shown, f"and {len(value) - MOST_ITEMS} more"]
-        if isinstance(value, (Reading, RawValue, ReadError)):
-            return self.fields(value)
         return value
 
     def _text(self, text: str) -> str:

@@ -215,7 +215,7 @@ class CycleMapper:
             result = self._call(before)
         except Exception as error:  # whatever the user's code raises is data about this reading
             return (Rejection(before, RULE, f"{self._settings.call} raised {type(error).__name__}: {error}"),)
-        returned = () if result is None else result if isinstance(result, (list, tuple)) else (result,)
+        returned = () if result is None else result if type(result) in (list, tuple) else (result,)
         fault = next(filter(None, (_unfit(after, before) for after in returned)), None)
         return (Rejection(before, RULE, f"{self._settings.call} returned {fault}"),) if fault else returned
 

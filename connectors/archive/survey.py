@@ -21,8 +21,9 @@ from model.timestamps import from_ms, to_ms
 PROBED = 2_000
 """Rows of one series that are looked at to tell whether a profile feeds it."""
 
-EXACT = 100_000
-"""Rows up to which a curve is thinned by the extremes of all of them; of more, each bucket's first rows are looked at."""
+EXACT = 40_000
+"""Rows up to which a curve is thinned by the extremes of all of them, more than a year of quarter hours; of more, each bucket's first
+rows are looked at."""
 
 
 class LatestReport(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from connectors.dlms.gate import Gate
-from connectors.dlms.link.contract import Link
+from connectors.dlms.link.contract import Link, PromptLink
 from connectors.dlms.link.opening import open_link
 from model.errors import MeterError
 from model.messages import ErrorKind
@@ -184,6 +184,11 @@ class Watched:
     def closed(self) -> bool:
         """That of the link."""
         return self._link.closed
+
+    @property
+    def prompt(self) -> PromptLink | None:
+        """That of the link."""
+        return self._link.prompt
 
     async def write(self, data: bytes) -> None:
         """That of the link."""

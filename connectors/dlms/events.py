@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import NamedTuple, Union
 
 from model.messages import ErrorKind, Violation
+from model.tuples import kept_in_a_tuple
 
 CosemData = Union[None, int, Decimal, bool, str, bytes, datetime, "list[CosemData]"]
 """A decoded COSEM value: integers and enums as int, float32/float64 as the shortest exact Decimal, bit-string as a str
@@ -47,6 +48,7 @@ class AttributeResult(NamedTuple):
     error_detail: str = ""
 
 
+@kept_in_a_tuple
 @dataclass(frozen=True, slots=True)
 class Transmit:
     """Bytes the protocol itself wants sent now: AARQ after UA, RR, the request for the next block."""
@@ -70,6 +72,7 @@ class Associated:
     information_size: int
 
 
+@kept_in_a_tuple
 @dataclass(frozen=True, slots=True)
 class Answered:
     """The complete answer to the last `get`, one result per attribute asked for, in order."""

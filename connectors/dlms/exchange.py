@@ -16,6 +16,7 @@ import structlog
 
 from connectors.dlms.conversation import LISTING, Conversation
 from connectors.dlms.events import Discarded, Dropped, Event, Progressed, Refused, Transmit, Violated
+from connectors.dlms.hearing import Hearing
 from connectors.dlms.link.contract import Link
 from connectors.dlms.reply_timer import ReplyTimer
 from model.errors import MeterError
@@ -52,6 +53,7 @@ class Exchange:
         self._meter = meter
         self._conversation = conversation
         self._log = log.bind(meter=meter.id)
+        self._hearing = Hearing(conversation, self.traced)
         self._violations: dict[Violation, ViolationCount] = {}
         self._discarded = 0
         self._discard_reason = ""
@@ -109,20 +111,24 @@ class Exchange:
         :raises asyncio.TimeoutError: when none came in time.
         :raises MeterError: as `ask`.
         """
-        deadline = _now() + patience
+        self._hearing.begin(link, patience, later or patience)
+        try:
+            return await self._wanted(link, wanted)
+        finally:
+            self._hearing.end()
+
+    async def _wanted(self, link: Link, wanted: tuple[type[Event], ...]) -> Event:
         turns = 0
         while True:
-            data = await link.read(max(0.0, deadline - _now()))
-            self.traced(data, sent=False)
             reply: Event | None = None
-            for event in self._conversation.receive(data):
+            for event in await self._hearing.events():
                 if isinstance(event, wanted):
                     reply = event
                 elif isinstance(event, Transmit):
                     await link.write(self.traced(event.data, sent=True))
-                    deadline = _now() + (later or patience)
+                    self._hearing.extend()
                 elif isinstance(event, Progressed):
-                    deadline = _now() + (later or patience)
+                    self._hearing.extend()
                 elif isinstance(event, Discarded):
                     self._discarded += event.count
                     self._discard_reason = event.reason

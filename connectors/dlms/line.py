@@ -331,6 +331,11 @@ class _Branch:
         """Whether the line was closed or broke."""
         return self._closed or self._inbox.broken or self._link.closed
 
+    @property
+    def prompt(self) -> None:
+        """It has to be waited for."""
+        return None
+
     async def write(self, data: bytes) -> None:
         """Send `data` on the line.
 

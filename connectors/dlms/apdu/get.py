@@ -12,11 +12,13 @@ from connectors.dlms.apdu.replies import GetBlock, GetList, GetNormal, GetReply
 from connectors.dlms.axdr import CosemError, Reader
 from connectors.dlms.events import Answered, Attribute, AttributeResult, CosemData, ServiceRefused
 from model.messages import ErrorKind
+from model.tuples import kept_in_a_tuple
 
 MAX_ANSWER = 16 * 1024 * 1024
 """Bytes of one answer put together from blocks; a meter that never sends the last block must not fill the memory."""
 
 
+@kept_in_a_tuple
 @dataclass(frozen=True, slots=True)
 class NextBlock:
     """Block `number` has arrived and is not the last: ask for the one after it."""

@@ -9,6 +9,7 @@ from typing import Union
 from connectors.dlms.apdu import names
 from connectors.dlms.apdu.action import ActionNormal, action_response
 from connectors.dlms.axdr import CosemError, Reader
+from model.tuples import kept_in_a_tuple
 
 MULTIPLE_REFERENCES = 0x000200
 BLOCK_TRANSFER_WITH_GET = 0x001000
@@ -49,6 +50,7 @@ class AssociationRefused:
     remedy: str
 
 
+@kept_in_a_tuple
 @dataclass(frozen=True, slots=True)
 class GetNormal:
     """GET-response-normal; `result` is still encoded: a choice of data and access result."""
@@ -57,6 +59,7 @@ class GetNormal:
     result: bytes
 
 
+@kept_in_a_tuple
 @dataclass(frozen=True, slots=True)
 class GetList:
     """GET-response-with-list; `results` are still encoded: their number, then a choice for each."""
@@ -65,6 +68,7 @@ class GetList:
     results: bytes
 
 
+@kept_in_a_tuple
 @dataclass(frozen=True, slots=True)
 class GetBlock:
     """GET-response-with-datablock: a part of the encoded answer, or the access result that ends it."""

@@ -11,6 +11,7 @@ from typing import NamedTuple, Union
 
 from connectors.dlms.events import Discarded, Progressed, Transmit
 from connectors.dlms.hdlc.frame import Address, Frame, FrameType
+from model.tuples import kept_in_a_tuple
 
 LLC_REQUEST = b"\xe6\xe6\x00"
 LLC_RESPONSE = b"\xe6\xe7\x00"
@@ -29,6 +30,7 @@ class LinkUp:
     information_size: int
 
 
+@kept_in_a_tuple
 @dataclass(frozen=True, slots=True)
 class Received:
     """A complete APDU that answers the last one sent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from model.settings.link_address import SerialParameters
@@ -13,6 +14,11 @@ class Link(Protocol):
     @property
     def closed(self) -> bool:
         """Whether the other side has closed the link or it broke."""
+        ...
+
+    @property
+    def prompt(self) -> PromptLink | None:
+        """What lies below and need not be waited for, where this is such a link."""
         ...
 
     async def write(self, data: bytes) -> None:
@@ -33,6 +39,19 @@ class Link(Protocol):
 
     async def close(self) -> None:
         """Close the link; never raises."""
+        ...
+
+
+class PromptLink(Link, Protocol):
+    """A link that takes and gives bytes in callbacks: no task has to be woken for each part of a long answer."""
+
+    def send(self, data: bytes) -> bool:
+        """Send `data` where that takes no waiting; whether it did."""
+        ...
+
+    def listen(self, listener: Callable[[bytes], bool] | None) -> None:
+        """Have `listener` called with what arrives while a `read` waits, which ends only when that returns False: without bytes, for
+        they are the listener's."""
         ...
 
 

@@ -13,13 +13,14 @@ LONGEST = 1_048_576
 class Inbox:
     """Filled by callbacks, emptied by one reader. A read that is cancelled or comes to its time limit loses nothing."""
 
-    __slots__ = ("_data", "_error", "_interruption", "_waiter")
+    __slots__ = ("_data", "_error", "_interruption", "_nudged", "_waiter")
 
     def __init__(self) -> None:
         self._data = bytearray()
         self._waiter: asyncio.Future[bool] | None = None
         self._error: MeterError | None = None
         self._interruption: MeterError | None = None
+        self._nudged = False
 
     @property
     def broken(self) -> bool:
@@ -30,6 +31,11 @@ class Inbox:
     def size(self) -> int:
         """Bytes that wait."""
         return len(self._data)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether a reader waits and nothing has arrived yet."""
+        return self._waiter is not None and not self._waiter.done()
 
     def put(self, data: bytes | bytearray) -> None:
         """Add what arrived."""
@@ -61,8 +67,13 @@ class Inbox:
             self._interruption = error
             _wake(self._waiter, True)
 
+    def nudge(self) -> None:
+        """End the read that waits at this moment with what has arrived, which may be nothing."""
+        self._nudged = True
+        _wake(self._waiter, True)
+
     async def read(self, within: float | None = None) -> bytes:
-        """Whatever has arrived, at least one byte.
+        """Whatever has arrived, at least one byte unless it was nudged.
 
         :arg within: seconds to wait at most.
         :raises asyncio.TimeoutError: when nothing came in time.
@@ -72,12 +83,13 @@ class Inbox:
             self.check()
             in_time = await self._wait(within)
             interruption, self._interruption = self._interruption, None
-            if self._data:
+            if self._data or self._nudged:
                 break
             if interruption is not None:
                 raise interruption
             if not in_time:
                 raise asyncio.TimeoutError
+        self._nudged = False
         data = bytes(self._data)
         self._data.clear()
         return data

@@ -75,6 +75,11 @@ class Rfc2217Link:
         """Whether the connection is closed or broke."""
         return self._inbox.broken or self._tcp.closed
 
+    @property
+    def prompt(self) -> None:
+        """It has to be waited for."""
+        return None
+
     async def write(self, data: bytes) -> None:
         """Send `data` to the port.
 

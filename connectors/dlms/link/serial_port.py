@@ -82,6 +82,11 @@ class SerialPortLink:
         """Whether the port is gone, such as a USB adapter that was pulled out."""
         return self._inbox.broken
 
+    @property
+    def prompt(self) -> None:
+        """It has to be waited for."""
+        return None
+
     async def write(self, data: bytes) -> None:
         """Hand `data` to the port; returns when the system has taken all of it.
 

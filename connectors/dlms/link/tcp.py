@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import socket
+from collections.abc import Callable
 from typing import cast
 
 from connectors.dlms.host_names import lookup
@@ -34,6 +35,7 @@ class TcpLink(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._full: asyncio.Future[None] | None = None
         self._held = False
+        self._listener: Callable[[bytes], bool] | None = None
         self._over = asyncio.get_running_loop().create_future()
 
     @classmethod
@@ -57,6 +59,11 @@ class TcpLink(asyncio.BufferedProtocol):
         """Whether the other side has closed the connection or it broke."""
         return self._inbox.broken or self._transport is None or self._transport.is_closing()
 
+    @property
+    def prompt(self) -> TcpLink:
+        """Itself."""
+        return self
+
     async def write(self, data: bytes) -> None:
         """Send `data`.
 
@@ -68,6 +75,17 @@ class TcpLink(asyncio.BufferedProtocol):
         if self._full is not None:
             await asyncio.shield(self._full)
             self._inbox.check()
+
+    def send(self, data: bytes) -> bool:
+        """Send `data` where that takes no waiting; whether it did."""
+        if self._full is not None or self._inbox.broken or self._transport is None:
+            return False
+        self._transport.write(data)
+        return True
+
+    def listen(self, listener: Callable[[bytes], bool] | None) -> None:
+        """Have `listener` called with what arrives while a `read` waits, which ends only when that returns False."""
+        self._listener = listener
 
     async def read(self, within: float | None = None) -> bytes:
         """Whatever has arrived, at least one byte.
@@ -99,6 +117,10 @@ class TcpLink(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Called by asyncio."""
+        if self._listener is not None and self._inbox.awaited:
+            if not self._listener(bytes(_received[:nbytes])):
+                self._inbox.nudge()
+            return
         self._inbox.put(_received[:nbytes])
         if self._inbox.size > MOST_UNREAD and not self._held and self._transport is not None:
             self._held = True

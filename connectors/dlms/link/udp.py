@@ -41,6 +41,11 @@ class UdpLink(asyncio.DatagramProtocol):
         """Whether the meter's host said that nothing listens there, or the socket is closed."""
         return self._inbox.broken
 
+    @property
+    def prompt(self) -> None:
+        """It has to be waited for."""
+        return None
+
     async def write(self, data: bytes) -> None:
         """Send `data` as one datagram.
 

@@ -229,8 +229,9 @@ class BufferAccess:
         assert isinstance(result.data, bytes)
         rows: list[CosemData] = []
         for piece in decode_pieces(result.data):
+            if rows:
+                await asyncio.sleep(0)  # the other meters
             rows += piece
-            await asyncio.sleep(0)  # the other meters
         return arrange(rows, shape, self._settings, before)
 
     async def _get(self, session: Session, attribute: Attribute) -> AttributeResult:

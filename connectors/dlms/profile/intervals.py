@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import repeat
 from typing import NamedTuple
 
 from connectors.dlms.cosem import CosemError, render
@@ -12,6 +13,9 @@ from connectors.dlms.profile.capture import Naming, Shape
 from connectors.dlms.profile.rows import Row
 from model.messages import Cycle, Origin, Outcome, RawValue, ReadError, Value
 from model.settings.profile import ProfileSettings, StatusSettings
+from model.tuples import maker
+
+_cycle, _raw_value = maker(Cycle), maker(RawValue)
 
 TEXT_SUFFIX = "_text"
 """Behind the key of an event code: the key of its text."""
@@ -32,13 +36,14 @@ def interval_cycles(
     """
     columns = _columns(shape, naming, settings)
     outcome = Outcome.PARTIAL if errors else Outcome.OK
-    found = _numbers(rows, columns, settings) or [tuple(_values(row, columns, settings)) for row in rows]
-    return [
-        # By place: this is done for millions of rows.
-        Cycle(meter, row.at, row.at, 0.0, outcome, values, errors, 0, False, None, (), None, Origin.PROFILE, received)
-        for row, values in zip(rows, found, strict=True)
-        if values
-    ]
+    found = _numbers(rows, columns, settings)
+    if found is None:
+        some = [(row, values) for row in rows if (values := tuple(_values(row, columns, settings)))]
+        rows, found = [row for row, _ in some], [values for _, values in some]
+    at = [row.at for row in rows]
+    # Field by field, in the order of Cycle's: this is done for millions of rows.
+    same = (repeat(outcome), found, repeat(errors), repeat(0), repeat(False), repeat(None), repeat(()), repeat(None))
+    return list(map(_cycle, zip(repeat(meter), at, at, repeat(0.0), *same, repeat(Origin.PROFILE), repeat(received))))
 
 
 class _Column(NamedTuple):
@@ -74,7 +79,7 @@ def _numbers(rows: Sequence[Row], columns: Sequence[_Column], settings: ProfileS
         numbers = captured[position]
         if set(map(type, numbers)) != {int}:
             return None
-        made.append([RawValue(key, number, scaler, unit) for number in numbers])
+        made.append(map(_raw_value, zip(repeat(key), numbers, repeat(scaler), repeat(unit))))
     return list(zip(*made, strict=True))
 
 

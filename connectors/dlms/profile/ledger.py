@@ -16,7 +16,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, repeat
+from operator import eq, sub
 from typing import Any
 
 from model.timestamps import from_ms, to_ms
@@ -140,7 +141,7 @@ class Ledger:
         if not self.period or len(times) <= TELLING or (self.last is not None and times[-1] <= self.last):
             return False
         period, first = self.period, times[0] - self._tolerance
-        return all(gap.end < first for gap in self.gaps) and all(later - earlier == period for earlier, later in pairwise(times))
+        return all(gap.end < first for gap in self.gaps) and all(map(eq, map(sub, times[1:], times), repeat(period)))
 
     def _whole(self, times: Sequence[datetime], asked: tuple[datetime, datetime], now: datetime) -> tuple[set[datetime], list[LostGap]]:
         """As `take`, for rows that are whole: only what is missing before the first one has to be looked for."""

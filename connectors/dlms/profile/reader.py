@@ -313,8 +313,9 @@ class ProfileReader:
         self._backoff.succeeded()
         cycles: list[Cycle] = []
         for first in range(0, len(fresh), PIECE):
+            if first:
+                await asyncio.sleep(0)  # the other meters
             cycles += self._cycles(fresh[first : first + PIECE], now)
-            await asyncio.sleep(0)  # the other meters
         return self._progress(cycles, lost, now)
 
     @property

@@ -8,10 +8,11 @@ the order of the rows. A null timestamp is the row before plus the capture perio
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from functools import lru_cache
+from typing import cast
 from zoneinfo import ZoneInfo
 
 from connectors.dlms.cosem import CosemError
@@ -24,6 +25,9 @@ _STATUS_NOT_SPECIFIED = 0xFF
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _EARLIEST, _LATEST = datetime(1990, 1, 1, tzinfo=timezone.utc), datetime(2130, 1, 1, tzinfo=timezone.utc)
 """A clock outside of these was never set; its rows belong to no interval."""
+
+_PARTS = struct.Struct(">5s3s4s")
+"""A date-time: its date, its time of day, and hundredths, deviation and status."""
 
 RowTime = datetime | CosemError
 """When a row was captured, or why that cannot be told."""
@@ -99,32 +103,60 @@ def _plain_times(stamps: Sequence[CosemData], settings: ProfileSettings) -> list
 
     Those of one day differ in the time of day only: the day is worked out once.
     """
-    days: dict[bytes, datetime | None] = {}
-    times: list[RowTime] = []
-    for stamp in stamps:
-        if type(stamp) is not bytes or len(stamp) != 12:
-            return None
-        rest = stamp[:5] + stamp[8:]
-        if rest not in days:
-            days[rest] = _midnight(stamp, settings)
-        midnight, since = days[rest], _time_of_day(stamp[5:8])
-        if midnight is None or since is None:
-            return None
-        times.append(midnight + since)
-    return times
+    raw = cast(Sequence[bytes], stamps)
+    if set(map(type, stamps)) != {bytes} or set(map(len, raw)) != {_PARTS.size}:
+        return None
+    days, since = _Days(settings), _TIMES_OF_DAY
+    try:
+        return [days[rest][date] + since[time] for date, time, rest in _PARTS.iter_unpack(b"".join(raw))]
+    except _SaysLess:
+        return None
 
 
-@lru_cache(maxsize=4096)
-def _time_of_day(raw: bytes) -> timedelta | None:
-    """Hour, minute and second since midnight; None where one of them is none."""
-    hour, minute, second = raw
-    return timedelta(0, hour * 3600 + minute * 60 + second) if hour < 24 and minute < 60 and second < 60 else None
+class _SaysLess(Exception):
+    """A date-time does not say all of it."""
 
 
-def _midnight(stamp: bytes, settings: ProfileSettings) -> datetime | None:
-    """The beginning of the day of a date-time, UTC; None where the other times of that day do not follow from it."""
-    begin = _read(stamp[:5] + b"\0\0\0" + stamp[8:], settings)
-    return begin if isinstance(begin, datetime) and _EARLIEST <= begin < _LATEST - _DAY else None
+class _Midnights(dict[bytes, datetime]):
+    """The beginning of a day, UTC, by its date; hundredths, deviation and status are the same in all of them."""
+
+    def __init__(self, rest: bytes, settings: ProfileSettings) -> None:
+        super().__init__()
+        self._rest = rest
+        self._settings = settings
+
+    def __missing__(self, date: bytes) -> datetime:
+        begin = _read(date + b"\0\0\0" + self._rest, self._settings)
+        if not isinstance(begin, datetime) or not _EARLIEST <= begin < _LATEST - _DAY:
+            raise _SaysLess
+        self[date] = begin
+        return begin
+
+
+class _Days(dict[bytes, _Midnights]):
+    """Days by what their date-times have in common besides the date."""
+
+    def __init__(self, settings: ProfileSettings) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def __missing__(self, rest: bytes) -> _Midnights:
+        self[rest] = midnights = _Midnights(rest, self._settings)
+        return midnights
+
+
+class _TimesOfDay(dict[bytes, timedelta]):
+    """What has passed since midnight, by hour, minute and second; it cannot grow beyond the seconds of a day."""
+
+    def __missing__(self, raw: bytes) -> timedelta:
+        hour, minute, second = raw
+        if hour >= 24 or minute >= 60 or second >= 60:
+            raise _SaysLess
+        self[raw] = since = timedelta(0, hour * 3600 + minute * 60 + second)
+        return since
+
+
+_TIMES_OF_DAY = _TimesOfDay()
 
 
 def _read(stamp: CosemData, settings: ProfileSettings) -> datetime | _Wall | CosemError | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import pairwise
+from operator import lt
 
 from connectors.dlms.axdr import Reader
 from connectors.dlms.cosem import elements
@@ -17,7 +17,7 @@ from connectors.dlms.profile.capture import Shape
 from connectors.dlms.profile.row_times import row_times
 from connectors.dlms.profile.uniform_rows import uniform_rows
 from model.settings.profile import ProfileSettings
-from model.slots import stored_by_slot
+from model.tuples import kept_in_a_tuple, maker
 
 PIECE = 100
 """Rows decoded at a stretch."""
@@ -25,13 +25,16 @@ PIECE = 100
 _APART = timedelta(milliseconds=1)
 
 
-@stored_by_slot
+@kept_in_a_tuple
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row: when it was captured, UTC, and what was captured, one value per column of the profile; None for no value."""
 
     at: datetime
     values: tuple[CosemData, ...]
+
+
+_row = maker(Row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +87,18 @@ def arrange(raw: Sequence[CosemData], shape: Shape, settings: ProfileSettings, b
     times = row_times(stamps, settings, shape.period, shape.newest_first, before)
     repeats = settings.nulls == "repeat" or (settings.nulls == "auto" and any(stamp is None for stamp in stamps))
     filled = _repeated(whole, clock) if repeats else list(map(tuple, whole))
-    rows = [Row(time, values) for time, values in zip(times, filled, strict=True) if isinstance(time, datetime)]
-    unknown = [time for time in times if not isinstance(time, datetime)] if len(rows) < len(times) else []
+    unknown = [time for time in times if not isinstance(time, datetime)]
     if unknown:
         faults.append(f"{len(unknown)} rows left out, the first because: {unknown[0]}")
+        filled = [values for time, values in zip(times, filled, strict=True) if isinstance(time, datetime)]
+    known = [time for time in times if isinstance(time, datetime)] if unknown else times
+    rows = list(map(_row, zip(known, filled, strict=True)))
     if shape.newest_first:
         rows.reverse()
     return Buffer(tuple(_in_order(rows, is_log=not shape.period)), tuple(faults), len(raw))
 
 
-def _repeated(rows: Sequence[list[CosemData]], clock: int) -> list[tuple[CosemData, ...]]:
+def _repeated(rows: Sequence[Sequence[CosemData]], clock: int) -> list[tuple[CosemData, ...]]:
     """Null-data replaced by the value of the row before, in the order in which the meter sent them."""
     filled: list[tuple[CosemData, ...]] = []
     last: tuple[CosemData, ...] = ()
@@ -104,7 +109,8 @@ def _repeated(rows: Sequence[list[CosemData]], clock: int) -> list[tuple[CosemDa
 
 
 def _in_order(rows: Sequence[Row], is_log: bool) -> Sequence[Row]:
-    if all(earlier.at < later.at for earlier, later in pairwise(rows)):
+    times = [row.at for row in rows]
+    if all(map(lt, times, times[1:])):
         return rows
     if not is_log:
         return [row for _, row in sorted({row.at: row for row in rows}.items())]
