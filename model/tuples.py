@@ -29,9 +29,9 @@ def kept_in_a_tuple(cls: type[T]) -> type[T]:
     if does_more or hasattr(cls, "__post_init__") or cls.__bases__ != (object,):
         raise TypeError(f"{cls.__name__} does more than to store its parameters")
     names = [field.name for field in known]
-    getters = vars(namedtuple("getters", names))
+    getters = namedtuple("getters", names)  # type: ignore[misc]  # only for what reads its fields
     content = {name: value for name, value in vars(cls).items() if name not in _OF_ITS_OWN and name not in names}
-    content |= {name: getters[name] for name in names} | _METHODS
+    content |= {name: vars(getters)[name] for name in names} | _METHODS
     content |= {"__slots__": (), "__new__": _new(cls), "__qualname__": cls.__qualname__}
     return type(cls.__name__, (tuple,), content)
 

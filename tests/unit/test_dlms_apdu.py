@@ -312,6 +312,23 @@ def test_blocks_of_a_list() -> None:
     )
 
 
+def test_a_block_that_states_less_than_it_carries_is_taken_whole_where_only_that_makes_a_value() -> None:
+    get = Get([CLOCK], 7)
+    assert step(get, "c402c700" + "00000001" + "0003" + "090c07") == NextBlock(1)
+    assert step(get, "c402c700" + "00000002" + "0001" + "d20c0403") == NextBlock(2)
+    assert step(get, "c402c701" + "00000003" + "0007" + "0a060bff007800") == Answered(
+        (AttributeResult(CLOCK, bytes.fromhex("07d20c04030a060bff007800")),)
+    )
+
+
+def test_leftovers_behind_a_block_are_left_out_where_it_makes_a_value_without_them() -> None:
+    get = Get([ENERGY, SCALER], 7)
+    assert step(get, "c402c700" + "00000001" + "0005" + "0200060000" + "cafe") == NextBlock(1)
+    assert step(get, "c402c701" + "00000002" + "0004" + "01230104") == Answered(
+        (AttributeResult(ENERGY, 0x123), AttributeResult(SCALER, None, ErrorKind.ACCESS, "object-undefined"))
+    )
+
+
 def test_blocks_counted_from_zero() -> None:
     get = Get([ENERGY], 7)
     assert step(get, "c402c700" + "00000000" + "0001" + "11") == NextBlock(0)

@@ -43,6 +43,7 @@ class Get:
         self.invoke_id = invoke_id
         self._attributes = tuple(attributes)
         self._blocks = bytearray()
+        self._with_surplus: bytearray | None = None
         self._last_number: int | None = None
 
     def receive(self, reply: GetReply) -> Step:
@@ -117,12 +118,33 @@ class Get:
         if block.number not in expected:
             return ServiceRefused(f"block {block.number} came where {max(expected)} was expected")
         self._last_number = block.number
+        if block.surplus and self._with_surplus is None:
+            self._with_surplus = bytearray(self._blocks)
         self._blocks += block.data
-        if len(self._blocks) > MAX_ANSWER:
+        if self._with_surplus is not None:
+            self._with_surplus += block.data + block.surplus
+        if max(len(self._blocks), len(self._with_surplus or b"")) > MAX_ANSWER:
             return ServiceRefused(f"the answer is longer than {MAX_ANSWER} bytes")
         if not block.last:
             return NextBlock(block.number)
+        return self._whole(self._joined())
+
+    def _joined(self) -> bytes:
+        """The blocks as long as they say they are, or with what came behind them, where only that makes a value."""
         data = bytes(self._blocks)
+        return data if self._with_surplus is None or self._makes_a_value(data) else bytes(self._with_surplus)
+
+    def _makes_a_value(self, data: bytes) -> bool:
+        reader = Reader(data)
+        try:
+            if self.is_list:
+                return isinstance(self._results(reader), Answered)
+            cosem.decode_from(reader)
+        except CosemError:
+            return False
+        return True
+
+    def _whole(self, data: bytes) -> Step:
         if self._attributes[0].as_encoded:
             return self._encoded(data)
         if not self.is_list:

@@ -71,13 +71,18 @@ class GetList:
 @kept_in_a_tuple
 @dataclass(frozen=True, slots=True)
 class GetBlock:
-    """GET-response-with-datablock: a part of the encoded answer, or the access result that ends it."""
+    """GET-response-with-datablock: a part of the encoded answer, or the access result that ends it.
+
+    `surplus` came behind the `data` whose length the block states, though nothing belongs there. It may be the rest of it: Gurux's C
+    server states 18 bytes less than it sends in a ciphered block.
+    """
 
     invoke_id: int
     last: bool
     number: int
     data: bytes
     error: int | None
+    surplus: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +165,9 @@ def _get_response(reader: Reader) -> GetReply:
     if is_error:
         return GetBlock(invoke_id, last, number, b"", reader.byte())
     data = reader.take(reader.length())
-    if data or not last:  # some meters repeat the header behind an empty last block
+    if not last:
+        return GetBlock(invoke_id, last, number, data, None, reader.rest())
+    if data:  # some meters repeat the header behind an empty last block
         reader.finish()
     return GetBlock(invoke_id, last, number, data, None)
 
