@@ -18,7 +18,7 @@ BASE = Fleet(meters=300, latency=0.05, interval=10.0, new_per_second=200.0)
 SECONDS = 30.0
 
 BUSY = Fleet(meters=1_000, latency=0.05, new_per_second=200.0)
-INTERVALS = (5.0, 2.0, 1.5, 1.0)
+INTERVALS = (5.0, 2.0, 1.0)
 """Of a fleet that one process reads with ease, and more and more than it can."""
 PLACES = {"1 process": (1, 1), "1 process, -w 2": (1, 2), "2 processes": (2, 1)}
 
