@@ -79,7 +79,8 @@ def _advice(loaded: Loaded, needs: Capacity) -> list[str]:
     advice = []
     if needs.processes > 1:
         advice.append(
-            f"start {needs.processes} processes (-i 0 to -i {needs.processes - 1}, with the same -a); workers (-w) bring no more processor"
+            f"start {needs.processes} processes, each with a part of the meters, a state_dir and a token of its own; as one cluster "
+            f"(-i 0 to -i {needs.processes - 1}, with the same -a) a value costs twice the processor, and workers (-w) bring no more of it"
         )
     shared = len(set(loaded.settings.shared_lines().values()))
     if needs.processes > 1 and shared and needs.connections < 2 * needs.processes:
