@@ -19,7 +19,7 @@ SECONDS = 30.0
 
 BUSY = Fleet(meters=1_000, latency=0.05, new_per_second=200.0)
 INTERVALS = (5.0, 2.0, 1.0)
-"""Of a fleet that one process reads with ease, and more and more than it can."""
+"""Of a fleet that one process reads with ease, and until it needs nearly all of a core."""
 PLACES = {"1 process": (1, 1), "1 process, -w 2": (1, 2), "2 processes": (2, 1)}
 
 _HEAD = ["CPU of one core", "ms of CPU per cycle", "ms of CPU per register", "late p99", "memory", "bytes per reading"]
@@ -55,7 +55,7 @@ def _fleets(what: str, fleets: list[Fleet], names: list[str]) -> list[str]:
 
 
 def by_workers() -> list[str]:
-    """The whole pipeline with more to do than one process can, in one process, with two workers, and in two processes."""
+    """The whole pipeline with more and more to do, in one process, with two workers, and in two processes."""
     rows = []
     for interval in INTERVALS:
         for name, (processes, workers) in PLACES.items():

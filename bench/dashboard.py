@@ -29,6 +29,7 @@ from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 from rich.table import Table
 
+from bench.fleet import free_ports
 from bench.measure import cpu_seconds
 from connectors.archive.database import open_writer, transaction
 from connectors.archive.schema import FILE_NAME, migrate
@@ -254,7 +255,7 @@ def timed(port: int, path: str) -> tuple[float, int]:
 @contextmanager
 def dashboard(directory: Path) -> Iterator[tuple[int, int]]:
     """The API in a process of its own; its port and pid."""
-    port = _free_port()
+    (port,) = free_ports(1)
     command = [sys.executable, "-m", "dashboard", str(directory / "pipeline.yaml"), "--port", str(port)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         try:
@@ -332,12 +333,6 @@ def _cycles(archive: Path) -> int:
             return sum(survey.totals(from_ms(0), utc_now()).cycles.values())
     except StorageError:  # it is being made
         return 0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:

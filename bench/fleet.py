@@ -195,7 +195,7 @@ def running_cluster(folder: Path, processes: int = 1, workers: int = 1) -> Itera
     )
     command = [sys.executable, "-m", "bytewax.run", "flows.main", "-r", made.stdout.strip(), "-s", "10", "-b", "60"]
     command += ["-w", str(workers)] if workers > 1 else []
-    addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(processes))
+    addresses = ";".join(f"127.0.0.1:{port}" for port in free_ports(processes))
     cluster = []
     with (folder / "log").open("wb") as log:
         for number in range(processes):
@@ -215,7 +215,8 @@ def running_cluster(folder: Path, processes: int = 1, workers: int = 1) -> Itera
                 process.wait()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of this host that nobody listens at, all different."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [listener.getsockname()[1] for listener in sockets]

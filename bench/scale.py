@@ -34,8 +34,9 @@ def main(
     memory: Annotated[bool, typer.Option(help=f"A second run with {FEW} meters, for the memory of one.")] = True,
 ) -> None:
     """Read a fleet of prepared meters with the whole pipeline, and say what came of it."""
-    fleet = Fleet(meters, latency, registers, interval, 0, 0, ciphered, framing, with_list, profile_rows)
-    fleet = replace(fleet, processes=processes, workers=workers)
+    fleet = Fleet(
+        meters, latency, registers, interval, 0, 0, ciphered, framing, with_list, profile_rows, processes=processes, workers=workers
+    )
     holed = replace(fleet, silent=black_holes - black_holes // 2, never=black_holes // 2)
     fleets = [fleet, holed] if black_holes else [fleet]
     found = []

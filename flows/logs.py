@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import is_dataclass
 from typing import Any, TextIO
 
 import structlog
@@ -136,7 +137,7 @@ class SecretMask:
             return value
         if isinstance(value, Mapping):
             return {self.text(str(key)): self._plain(inner) for key, inner in value.items()}
-        if isinstance(value, (list, tuple, set, frozenset)):
+        if isinstance(value, (list, tuple, set, frozenset)) and not is_dataclass(value):  # messages are kept in tuples
             return [self._plain(inner) for inner in value]
         return self.text(value.hex(" ") if isinstance(value, bytes) else str(value))
 

@@ -20,7 +20,7 @@ callable that raises) becomes a Rejection with rule "map". Nothing raises, nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -215,7 +215,8 @@ class CycleMapper:
             result = self._call(before)
         except Exception as error:  # whatever the user's code raises is data about this reading
             return (Rejection(before, RULE, f"{self._settings.call} raised {type(error).__name__}: {error}"),)
-        returned = () if result is None else result if type(result) in (list, tuple) else (result,)
+        several = isinstance(result, (list, tuple)) and not is_dataclass(result)  # messages are kept in tuples
+        returned = () if result is None else result if several else (result,)
         fault = next(filter(None, (_unfit(after, before) for after in returned)), None)
         return (Rejection(before, RULE, f"{self._settings.call} returned {fault}"),) if fault else returned
 

@@ -41,9 +41,9 @@ class WrapperScanner(Scanner[bytes]):
             return Refuted("an empty message")
         if end is None or len(buffer) < end:
             return None
-        if end == len(buffer):  # nothing is behind it that could belong to another one
-            return Found(bytes(buffer[start + HEADER_SIZE :]), end)
-        return _CUT_SHORT if self._runs_into_another(buffer, start, end) else Found(bytes(buffer[start + HEADER_SIZE : end]), end)
+        if end < len(buffer) and self._runs_into_another(buffer, start, end):
+            return _CUT_SHORT
+        return Found(bytes(buffer[start + HEADER_SIZE : end]), end)
 
     def _runs_into_another(self, buffer: bytes | bytearray, start: int, end: int) -> bool:
         header = VERSION + self._ports

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.logs import SecretMask, configure_logs
+from model.messages import RawValue
 from model.settings.pipeline import LogSettings
 
 SECRET = 'hun"ter\\2'
@@ -43,6 +44,13 @@ def test_one_json_object_per_line_where_nobody_watches():
     event = json.loads(line)
     assert event.pop("timestamp").endswith("Z")
     assert event == {"event": "meter answered", "meter": "desk", "count": 3, "rate": 0.5, "none": None, "level": "info", "logger": "here"}
+
+
+def test_a_message_is_logged_as_text():
+    stream = io.StringIO()
+    configure_logs(LogSettings(), [], stream)
+    structlog.get_logger("here").info("seen", value=RawValue("voltage", 2300, -1, 35))
+    assert json.loads(lines(stream)[0])["value"] == "RawValue(key='voltage', value=2300, scaler=-1, unit=35)"
 
 
 @pytest.mark.parametrize(("stream", "colours"), [(Terminal(), True), (io.StringIO(), False)])

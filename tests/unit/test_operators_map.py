@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import bytewax.operators as op
 import pytest
@@ -230,6 +230,18 @@ def test_callable_may_change_multiply_and_leave_out(user_module: Callable[[Any],
     ]
 
 
+def test_callable_may_return_any_kind_of_list_or_tuple(user_module: Callable[[Any], str]) -> None:
+    class Both(NamedTuple):
+        first: Reading
+        second: Reading
+
+    def function(reading: Reading) -> Both:
+        return Both(reading, reading)
+
+    results = mapped(RawValue("voltage_l1", 230, 0, 35), settings={"call": user_module(function)})
+    assert [result.key for result in results if isinstance(result, Reading)] == ["voltage_l1", "voltage_l1"]
+
+
 def test_callable_that_raises_is_a_rejection_with_its_message(user_module: Callable[[Any], str]) -> None:
     def function(reading: Reading) -> Reading:
         raise KeyError("no ratio for m1")
@@ -249,6 +261,7 @@ def _returns(change: dict[str, Any]) -> Callable[[Reading], Any]:
     ("function", "fault"),
     [
         (lambda reading: 5, "int, expected a Reading, a list of them, or None"),
+        (lambda reading: RawValue("a", 1), "RawValue, expected a Reading, a list of them, or None"),
         (lambda reading: [reading, "x"], "str, expected a Reading"),
         (_returns({"meter": "m2"}), "a reading of meter 'm2'; the meter must stay the same"),
         (_returns({"value": 1.5}), "a value of type float for 'voltage_l1'"),
